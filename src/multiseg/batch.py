@@ -1,0 +1,123 @@
+"""What travels from a dataset to a method: `Sample` for one image, `Batch` for many.
+
+Both carry their label spaces, so that one batch can hold images of datasets whose ids mean different things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from multiseg.label_space import IGNORE, LabelSpace
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its labels.
+
+    Args:
+        image: (3, H, W) uint8.
+        labels: (H, W) int16 contiguous ids of `space`, `IGNORE` where ignored.
+        space: what the ids mean; `space.name` is the dataset.
+        key: the image, for messages and file names; unique within the dataset and split.
+    """
+
+    image: tv_tensors.Image
+    labels: tv_tensors.Mask
+    space: LabelSpace
+    key: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one or several datasets, padded at right and bottom to a common size.
+
+    Args:
+        images: (B, 3, H, W) uint8; zero where padded.
+        labels: (B, H', W') int64 contiguous ids of each image's own space; `IGNORE` where ignored or padded.
+            In training (H', W') = (H, W); in evaluation labels keep the size of the file.
+        sizes: (B, 2) int64, height and width of each image without padding.
+        spaces: B label spaces.
+        keys: B image keys.
+    """
+
+    images: Tensor
+    labels: Tensor
+    sizes: Tensor
+    spaces: tuple[LabelSpace, ...]
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.spaces)
+
+    @property
+    def padding(self) -> Tensor:
+        """(B, H, W) bool, true where an image is padded."""
+        rows = torch.arange(self.images.shape[-2], device=self.sizes.device)
+        columns = torch.arange(self.images.shape[-1], device=self.sizes.device)
+        below = rows[None, :, None] >= self.sizes[:, 0, None, None]
+        right = columns[None, None, :] >= self.sizes[:, 1, None, None]
+        return below | right
+
+    @property
+    def padded(self) -> bool:
+        """Whether any image is padded (kept on the host: no synchronisation with an accelerator)."""
+        height, width = self.images.shape[-2:]
+        return bool((self.sizes.cpu() != torch.tensor([height, width])).any())
+
+    def rows_of(self) -> dict[str, list[int]]:
+        """For each dataset present, the rows of its images, in order of first appearance."""
+        rows: dict[str, list[int]] = {}
+        for row, space in enumerate(self.spaces):
+            rows.setdefault(space.name, []).append(row)
+        return rows
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch on a device. `sizes` stays on the host, where they are asked for."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking).long(),
+        )
+
+    def pin_memory(self) -> Batch:
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples of any sizes and datasets to one padded batch.
+
+    Labels stay int16 until `Batch.to`: a quarter of the memory between worker and trainer.
+    """
+    images = _pad([sample.image for sample in samples], fill=0)
+    labels = _pad([sample.labels for sample in samples], fill=IGNORE)
+    sizes = torch.tensor([sample.image.shape[-2:] for sample in samples])
+    spaces = tuple(sample.space for sample in samples)
+    return Batch(images, labels, sizes, spaces, tuple(sample.key for sample in samples))
+
+
+def collate_by_size(samples: Sequence[Sample]) -> list[Batch]:
+    """Samples grouped by dataset, image and label size, so that nothing is padded: for evaluation, where an image's result
+    must not depend on its neighbours in the batch."""
+    groups: dict[tuple[object, ...], list[Sample]] = {}
+    for sample in samples:
+        key = (sample.space.name, tuple(sample.image.shape), tuple(sample.labels.shape))
+        groups.setdefault(key, []).append(sample)
+    return [collate(group) for group in groups.values()]
+
+
+def _pad(tensors: Sequence[Tensor], fill: int) -> Tensor:
+    height = max(tensor.shape[-2] for tensor in tensors)
+    width = max(tensor.shape[-1] for tensor in tensors)
+    first = tensors[0]
+    out = torch.empty((len(tensors), *first.shape[:-2], height, width), dtype=first.dtype)
+    for row, tensor in zip(out, tensors, strict=True):
+        plain = tensor.as_subclass(Tensor)
+        if plain.shape[-2:] != (height, width):
+            row.fill_(fill)
+        row[..., : plain.shape[-2], : plain.shape[-1]] = plain
+    return out

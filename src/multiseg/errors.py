@@ -1,0 +1,29 @@
+"""The one exception shown to users as a single line, and the "did you mean" that goes with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MultisegError(Exception):
+    """Wrong input. Its message is one or two lines that name the culprit; the command line prints it and exits with 2."""
+
+
+def did_you_mean(wrong: str, valid: Iterable[str], limit: int = 12) -> str:
+    """The end of an error message: the nearest valid spelling, or what there is to choose from.
+
+    Args:
+        wrong: what the user wrote.
+        valid: what could have been written.
+        limit: at most this many choices are listed where none is near.
+    """
+    choices = sorted(set(valid))
+    folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(wrong.casefold(), folded, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{folded[near[0]]}'?"
+    if not choices:
+        return "there is nothing to choose from."
+    shown = ", ".join(choices[:limit]) + (", …" if len(choices) > limit else "")
+    return f"valid: {shown}."
