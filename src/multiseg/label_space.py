@@ -19,7 +19,7 @@ from multiseg.errors import MultisegError, did_you_mean
 #: The one ignore value. Negative, so that no class of any union can ever take it (255 is a class once there are 256).
 IGNORE = -1
 
-#: Largest raw id looked up through a dense table; above it (colours, panoptic ids) a sorted table is searched.
+#: Largest raw id looked up through a dense table; above it (colours, panoptic ids) through a hash table.
 _DENSE_MAX = 2**16
 
 _UNKNOWN = -2
@@ -182,9 +182,11 @@ class LabelSpace:
             top = len(self._dense) - 1  # always _UNKNOWN
             inside = (raw >= 0) & (raw < top)
             return self._dense[np.where(inside, raw, top)]
-        keys, values = self._sorted
-        place = np.searchsorted(keys, raw).clip(max=len(keys) - 1)
-        return np.where(keys[place] == raw, values[place], np.int16(_UNKNOWN)).astype(np.int16)
+        multiplier, shift, keys, values = self._hashed
+        place = (raw.astype(np.uint32) * multiplier) >> shift
+        labels = values.take(place)
+        labels[keys.take(place) != raw] = _UNKNOWN
+        return labels
 
     @cached_property
     def _pairs(self) -> list[tuple[int, int]]:
@@ -202,9 +204,24 @@ class LabelSpace:
         return table
 
     @cached_property
-    def _sorted(self) -> tuple[NDArray[np.int64], LabelArray]:
-        keys, values = zip(*self._pairs, strict=True)
-        return np.array(keys, np.int64), np.array(values, np.int16)
+    def _hashed(self) -> tuple[np.uint32, np.uint32, NDArray[np.int64], LabelArray]:
+        """A multiplicative hash without collisions, so that one comparison tells a known id from an unknown one.
+
+        On the nine colours of LabelMeFacade it takes less than half the time of a binary search.
+        """
+        raw_ids = np.array([raw for raw, _ in self._pairs], np.int64)
+        generator = np.random.default_rng(0)
+        for bits in range(max(1, (len(raw_ids) - 1).bit_length()), 25):
+            shift = np.uint32(32 - bits)
+            for multiplier in generator.integers(2**32, size=64, dtype=np.uint32) | np.uint32(1):
+                place = (raw_ids.astype(np.uint32) * multiplier) >> shift
+                if len(np.unique(place)) == len(raw_ids):
+                    keys = np.full(2**bits, raw_ids[0], np.int64)  # an empty slot holds a key that hashes elsewhere
+                    values = np.full(2**bits, _UNKNOWN, np.int16)
+                    keys[place] = raw_ids
+                    values[place] = [label for _, label in self._pairs]
+                    return multiplier, shift, keys, values
+        raise MultisegError(f"label space '{self.name}': its raw ids do not fit in 32 bits.")
 
     def _raw_text(self, raw: int) -> str:
         if self._dense is not None:

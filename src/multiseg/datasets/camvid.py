@@ -6,10 +6,11 @@ split and 11-class reduction of Badrinarayanan, Kendall, Cipolla: "SegNet", PAMI
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from multiseg.datasets.base import DatasetCard, SegmentationDataset
+from multiseg.datasets.base import DatasetCard, SegmentationDataset, list_lines
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelClass, LabelSpace
 
@@ -47,20 +48,15 @@ class CamVid(SegmentationDataset):
 
     def list_pairs(self) -> Iterable[tuple[str, str]]:
         list_path = self.root / f"{self.split}.txt"
-        if not list_path.is_file():
-            raise MultisegError(f"camvid: {list_path} does not exist.")
-        images = {Path(name).stem: name for name in _names(self.root / self.split)}
-        for number, line in enumerate(list_path.read_text().splitlines(), 1):
-            if not line.strip():
-                continue
+        folder = self.root / self.split
+        names = set(os.listdir(folder)) if folder.is_dir() else set()
+        name_of_stem = {PurePosixPath(name).stem: name for name in sorted(names)}
+        for number, line in list_lines(list_path):
             columns = line.split()
             if len(columns) != 2:
-                raise MultisegError(f"{list_path}, line {number}: expected an image and a mask, found '{line.strip()}'.")
+                raise MultisegError(f"{list_path}, line {number}: expected an image and a mask, found '{line}'.")
             image, mask = (PurePosixPath(column).name for column in columns)
-            # copies with images re-encoded to JPEG keep the official list, whose names end in .png
-            image = images.get(Path(image).stem, image)
+            if image not in names:
+                # copies with images re-encoded to JPEG keep the official list, whose names end in .png
+                image = name_of_stem.get(PurePosixPath(image).stem, image)
             yield f"{self.split}/{image}", f"{self.split}annot/{mask}"
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

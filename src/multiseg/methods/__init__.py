@@ -1,0 +1,1 @@
+"""Training methods: each one LightningModule in one file, found by its class path in a recipe."""

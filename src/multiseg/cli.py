@@ -1,0 +1,380 @@
+"""The command line: parse, call, print. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import multiseg
+from multiseg.errors import MultisegError, did_you_mean
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        the exit code: 0; 1 where a check found faults; 2 for wrong input; 130 after Ctrl-C.
+    """
+    parser = make_parser()
+    given, unknown = parser.parse_known_args(arguments)
+    try:
+        given.overrides = parse_overrides(unknown)
+        if given.overrides and given.command != "train":
+            name = f"--{given.overrides[0][0]}"
+            raise MultisegError(f"{given.command} has no option '{name}'; {did_you_mean(name, _options_of(parser, given))}")
+        run: Command = given.run_command
+        return run(given)
+    except MultisegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `multiseg … | head`
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="multiseg",
+        description="One segmentation model from many datasets whose label sets disagree.",
+        epilog="example: multiseg train multi_head --data camvid=/d/CamVid --data idd_lite=/d/idd20k_lite",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"multiseg {multiseg.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_synth(commands)
+    _add_datasets(commands)
+    _add_taxonomy(commands)
+    _add_recipes(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_report(commands)
+    _add_bench(commands)
+    return parser
+
+
+def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """`--KEY VALUE` and `--KEY=VALUE` pairs.
+
+    Raises:
+        MultisegError: something is no option, or has no value.
+    """
+    pairs: list[tuple[str, str]] = []
+    queue = list(arguments)
+    while queue:
+        option = queue.pop(0)
+        if not option.startswith("--"):
+            raise MultisegError(f"'{option}' is neither an option nor an expected argument.")
+        key, equals, value = option[2:].partition("=")
+        if not equals:
+            if not queue:
+                raise MultisegError(f"the option --{key} needs a value.")
+            value = queue.pop(0)
+        pairs.append((key, value))
+    return pairs
+
+
+def _options_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[str]:
+    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    command = subparsers.choices[given.command]
+    return [option for action in command._actions for option in action.option_strings if option.startswith("--")]
+
+
+def _command(commands: Any, name: str, run: Command, help_text: str, example: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=help_text, description=help_text, epilog=f"example: {example}", allow_abbrev=False
+    )
+    command.set_defaults(run_command=run)
+    return command
+
+
+# demo
+
+
+def _add_demo(commands: Any) -> None:
+    command = _command(
+        commands,
+        "demo",
+        _demo,
+        "train one model on three synthetic datasets that disagree, and compare it with one model each",
+        "multiseg demo --out demo",
+    )
+    command.add_argument("--out", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
+    command.add_argument("--seed", type=int, default=0)
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from multiseg.demo import demo
+
+    demo(given.out, given.seed)
+    return 0
+
+
+# synth
+
+
+def _add_synth(commands: Any) -> None:
+    command = _command(
+        commands,
+        "synth",
+        _synth,
+        "write the synthetic datasets in official layouts",
+        "multiseg synth /tmp/synthetic --images 200",
+    )
+    command.add_argument("dir", type=Path, metavar="DIR")
+    command.add_argument("--images", type=int, default=100, help="training images of each dataset (default: 100)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--json", action="store_true", help="print the roots as JSON")
+
+
+def _synth(given: argparse.Namespace) -> int:
+    from multiseg.console import results
+    from multiseg.synthetic import write_datasets
+
+    roots = write_datasets(given.dir, images=given.images, seed=given.seed)
+    if given.json:
+        print(json.dumps({name: str(root) for name, root in roots.items()}))
+    else:
+        for name, root in roots.items():
+            results.print(f"{name}: {root}", markup=False)
+    return 0
+
+
+# datasets
+
+
+def _add_datasets(commands: Any) -> None:
+    command = _command(
+        commands,
+        "datasets",
+        _datasets,
+        "list the readers, or check datasets for everything that would stop or spoil training",
+        "multiseg datasets check camvid=/d/CamVid idd_lite=/d/idd20k_lite",
+    )
+    command.add_argument("what", choices=["list", "check"], nargs="?", default="list")
+    command.add_argument("datasets", nargs="*", metavar="NAME=ROOT")
+    command.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _datasets(given: argparse.Namespace) -> int:
+    from multiseg import tables
+
+    if given.what == "list":
+        return tables.list_datasets(as_json=given.json)
+    if not given.datasets:
+        raise MultisegError("nothing to check: give NAME=ROOT.")
+    return tables.check_datasets(given.datasets, as_json=given.json)
+
+
+# taxonomy
+
+
+def _add_taxonomy(commands: Any) -> None:
+    command = _command(
+        commands,
+        "taxonomy",
+        _taxonomy,
+        "how the classes of several datasets relate: shared names, classes without partner; as an editable TSV",
+        "multiseg taxonomy camvid=/d/CamVid idd_lite=/d/idd20k_lite --out relations.tsv",
+    )
+    command.add_argument("datasets", nargs="+", metavar="NAME=ROOT")
+    command.add_argument("--by", default="name", metavar="name|TSV", help="'name', or a TSV of relations to check")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the relations as TSV")
+    command.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _taxonomy(given: argparse.Namespace) -> int:
+    from multiseg import tables
+
+    return tables.show_taxonomy(given.datasets, by=given.by, out=given.out, as_json=given.json)
+
+
+# recipes
+
+
+def _add_recipes(commands: Any) -> None:
+    command = _command(
+        commands, "recipes", _recipes, "list the shipped recipes, or show one", "multiseg recipes show multi_head"
+    )
+    command.add_argument("what", choices=["list", "show"], nargs="?", default="list")
+    command.add_argument("name", nargs="?")
+    command.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _recipes(given: argparse.Namespace) -> int:
+    from multiseg.configuration import find_recipe, recipe_purpose, shipped_recipes
+
+    if given.what == "show":
+        if given.name is None:
+            raise MultisegError("which recipe? `multiseg recipes list` lists them.")
+        print(find_recipe(given.name).read_text(encoding="utf-8"), end="")
+        return 0
+    purposes = {name: recipe_purpose(path) for name, path in shipped_recipes().items()}
+    if given.json:
+        print(json.dumps(purposes, ensure_ascii=False))
+    else:
+        width = max(len(name) for name in purposes)
+        for name, purpose in purposes.items():
+            print(f"{name:{width}}  {purpose}")
+    return 0
+
+
+# train
+
+
+def _add_train(commands: Any) -> None:
+    command = _command(
+        commands,
+        "train",
+        _train,
+        "train a recipe; several compose left to right, and --KEY VALUE overrides any key",
+        "multiseg train multi_head --data camvid=/d/CamVid --data idd_lite=/d/idd20k_lite --steps 700 "
+        "--method.optimizer.lr 0.01",
+    )
+    command.add_argument("recipes", nargs="*", metavar="NAME_OR_FILE", help="shipped recipes by name, files by path")
+    command.add_argument("--data", action="append", default=[], metavar="NAME=ROOT", help="a dataset; may be repeated")
+    command.add_argument("--steps", help="optimiser updates")
+    command.add_argument("--batch-size", help="images a step from every dataset")
+    command.add_argument("--seed", help="of weights, sampling, augmentation and dropout")
+    command.add_argument("--devices", help="how many processes")
+    command.add_argument("--run", type=Path, metavar="DIR", help="the run's folder (default: a new one under runs/)")
+    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --run")
+    command.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _train(given: argparse.Namespace) -> int:
+    from multiseg.configuration import SHORT_OPTIONS, compose
+
+    short = {key: getattr(given, option) for option, key in SHORT_OPTIONS.items()}
+    overrides = [(key, value) for key, value in short.items() if value is not None]
+    said = given.recipes or given.data or overrides or given.overrides
+    config = compose(given.recipes, given.data, [*overrides, *given.overrides]) if said else {}
+    if not said and not given.resume:
+        raise MultisegError("nothing to train: name a recipe, as in `multiseg train multi_head --data NAME=ROOT`.")
+
+    from multiseg import tables
+    from multiseg.training import train
+
+    run = train(config, given.run, given.resume, given.quiet)
+    tables.show_metrics(run.read_metrics())
+    print(run.path)
+    return 0
+
+
+# evaluate
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score a run on its own datasets, or on others",
+        "multiseg evaluate runs/a camvid=/d/CamVid --split test --flip",
+    )
+    command.add_argument("run", type=Path, metavar="RUN")
+    command.add_argument("datasets", nargs="*", metavar="NAME=ROOT", help="default: the run's own")
+    command.add_argument("--split", help="default: the one each dataset is evaluated on in training")
+    command.add_argument("--taxonomy", metavar="NAME", help="predict in this taxonomy (default: the dataset's own)")
+    command.add_argument("--relations", type=Path, metavar="TSV", help="map the taxonomy to the dataset (default: by name)")
+    _add_inference(command)
+    command.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _add_inference(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scales", type=float, nargs="+", metavar="S", help="average over inputs scaled by these factors")
+    command.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    command.add_argument("--sliding", action="store_true", help="slide a window of the training crop's size over the image")
+    command.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator where there is one)")
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    from multiseg.evaluating import evaluate_run
+    from multiseg.run_folder import RunFolder
+
+    return evaluate_run(RunFolder(given.run), given)
+
+
+# predict
+
+
+def _add_predict(commands: Any) -> None:
+    command = _command(
+        commands,
+        "predict",
+        _predict,
+        "write overlays and label maps of images",
+        "multiseg predict runs/a street.jpg --taxonomy camvid --out predictions",
+    )
+    command.add_argument("run", type=Path, metavar="RUN")
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="files or folders")
+    command.add_argument("--taxonomy", metavar="NAME", help="whose classes; needed where the model has several")
+    command.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
+    _add_inference(command)
+    command.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _predict(given: argparse.Namespace) -> int:
+    from multiseg.evaluating import predict_images
+    from multiseg.run_folder import RunFolder
+
+    return predict_images(RunFolder(given.run), given)
+
+
+# report
+
+
+def _add_report(commands: Any) -> None:
+    command = _command(
+        commands, "report", _report, "compare runs in one HTML file", "multiseg report runs/a runs/b --out report.html"
+    )
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    command.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: report.html in the first run")
+
+
+def _report(given: argparse.Namespace) -> int:
+    from multiseg.evaluation.report import write_report
+    from multiseg.run_folder import RunFolder
+
+    out = given.out or given.runs[0] / "report.html"
+    write_report([RunFolder(path) for path in given.runs], out)
+    print(out)
+    return 0
+
+
+# bench
+
+
+def _add_bench(commands: Any) -> None:
+    command = _command(
+        commands,
+        "bench",
+        _bench,
+        "speed against named peers, as ratios measured in one run",
+        "multiseg bench confusion_matrix --json bench.json",
+    )
+    command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+
+
+def _bench(given: argparse.Namespace) -> int:
+    from multiseg.bench.base import run_benchmarks
+
+    run_benchmarks(given.names, given.json)
+    return 0

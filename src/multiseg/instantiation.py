@@ -1,0 +1,221 @@
+"""From a composed configuration to objects, and every mistake in it to one line.
+
+jsonargparse checks names and types against the constructors themselves, so there is no schema to keep in step, and a class
+from anywhere can be named by its path.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from argparse import ArgumentError
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from multiseg.configuration import Config
+from multiseg.errors import MultisegError, did_you_mean
+from multiseg.label_space import LabelSpace
+from multiseg.loading.datamodule import DataModule
+from multiseg.methods.base import SegmentationMethod
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How a run is trained, whatever the method and the data.
+
+    Args:
+        steps: optimiser updates.
+        seed: of weights, sampling, augmentation and dropout.
+        devices: how many processes, one an accelerator (or, on the CPU, one a process); "auto": all accelerators, or one CPU
+            process.
+        accelerator, strategy, nodes: as Lightning's Trainer has them.
+        precision: as Lightning's Trainer has it; "auto": bfloat16 autocast where the hardware computes in it, else float32.
+        accumulate: batches an update; their gradients are averaged.
+        gradient_clip: largest norm of the gradient of all parameters; None for no clipping.
+        val_every: steps between validations; None: four a run. There is always one at the end.
+        checkpoint_every: steps between checkpoints for `--resume`; None: at every validation.
+        log_every: steps between lines of the log.
+        compile: compile the network with torch.compile.
+        deterministic: use deterministic algorithms only; slower on accelerators, and an operation without one fails.
+        check_files: files of each dataset that are read as a check before training starts, evenly spread over the split;
+            None: all.
+    """
+
+    steps: int = 700
+    seed: int = 0
+    devices: int | Literal["auto"] = "auto"
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    nodes: int = 1
+    precision: str = "auto"
+    accumulate: int = 1
+    gradient_clip: float | None = None
+    val_every: int | None = None
+    checkpoint_every: int | None = None
+    log_every: int = 10
+    compile: bool = False
+    deterministic: bool = False
+    check_files: int | None = 200
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "accumulate", "log_every", "val_every", "checkpoint_every"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise MultisegError(f"trainer.{key} must be at least 1, not {value}.")
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """What a run starts from.
+
+    Args:
+        weights: another run's folder, or a file of weights; None: as the network initialises itself.
+        part: what to take of it: the backbone, or the network (backbone and decoder). Classifiers always start anew.
+    """
+
+    weights: Path | None = None
+    part: Literal["backbone", "network"] = "backbone"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration turned into objects."""
+
+    data: DataModule
+    method: SegmentationMethod
+    init: Initialization
+    trainer: TrainerSettings
+
+
+class SavedSpaces:
+    """Stands for the data where a saved model is loaded: only its label spaces are known."""
+
+    def __init__(self, spaces: list[dict[str, Any]]) -> None:
+        self.spaces = [LabelSpace.from_json(entry) for entry in spaces]
+
+
+def resolve(config: Config) -> Config:
+    """The configuration with every default filled in, checked. What it returns resolves to itself.
+
+    Raises:
+        MultisegError: a key, class or type is wrong; the message names it and the nearest valid one.
+    """
+    parser = _experiment_parser()
+    return _plain(parser, _parse(parser, config))
+
+
+def build(config: Config) -> Experiment:
+    """The objects of a configuration. Weights are drawn from torch's random state.
+
+    Raises:
+        MultisegError: as `resolve`, or an object refuses its arguments.
+    """
+    parser = _experiment_parser()
+    made = _instantiate(parser, _parse(parser, config))
+    return Experiment(made.data, made.method, made.init, made.trainer)
+
+
+def build_method(method: Config, spaces: list[LabelSpace]) -> SegmentationMethod:
+    """A method alone, without data: what a saved model is loaded into."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(SavedSpaces, "data")
+    _add_method(parser)
+    made = _instantiate(parser, _parse(parser, {"data": {"spaces": [s.to_json() for s in spaces]}, "method": method}))
+    built: SegmentationMethod = made.method
+    return built
+
+
+def _experiment_parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(DataModule, "data")
+    _add_method(parser)
+    parser.add_class_arguments(Initialization, "init")
+    parser.add_class_arguments(TrainerSettings, "trainer")
+    parser.link_arguments("trainer.seed", "data.seed")
+    return parser
+
+
+def _add_method(parser: ArgumentParser) -> None:
+    parser.add_subclass_arguments(SegmentationMethod, "method", required=True)
+    parser.link_arguments("data", "method.init_args.spaces", compute_fn=_spaces, apply_on="instantiate")
+
+
+def _spaces(data: Any) -> list[LabelSpace]:
+    spaces: list[LabelSpace] = data.spaces
+    return spaces
+
+
+def _parse(parser: ArgumentParser, config: Config) -> Namespace:
+    if not (config.get("method") or {}).get("class_path"):
+        raise MultisegError("no method: name a recipe that has one, such as multi_head (see `multiseg recipes list`).")
+    if "data" in config and "datasets" not in config["data"]:
+        raise MultisegError("no dataset: add --data NAME=ROOT, or a recipe with data.datasets.")
+    try:
+        return parser.parse_object(deepcopy(config))  # deepcopy: jsonargparse writes into what it parses
+    except (ArgumentError, ValueError) as error:
+        raise MultisegError(explain(str(error), config)) from None
+
+
+def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
+    try:
+        return parser.instantiate_classes(parsed)
+    except (ArgumentError, ValueError) as error:
+        raise MultisegError(explain(str(error), {})) from None
+
+
+def _plain(parser: ArgumentParser, parsed: Namespace) -> Config:
+    import yaml
+
+    plain: Config = yaml.safe_load(parser.dump(parsed, skip_none=False, skip_link_targets=True))
+    return plain
+
+
+def explain(message: str, config: Config) -> str:
+    """jsonargparse's account of a mistake, many lines with every nesting level, as one: the key, the fault, the remedy."""
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    key = ".".join(keys) or "the configuration"
+    classes = re.findall(r"given class_path '([^']+)'|class_path='([^']+)'", message)
+    class_path = next((first or second for first, second in reversed(classes)), None)
+    if match := re.search(r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", message):
+        option = match[1] or match[3]
+        place = ".".join([match[2] or key, *option.split(".")[:-1]])
+        valid = _options(class_path) if match[1] and class_path else _group_options(place)
+        return f"{place} has no key '{option.split('.')[-1]}'; {did_you_mean(option.split('.')[-1], valid)}"
+    if match := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
+        module = resolve_name(match[1])
+        valid = [name for name, value in vars(module).items() if inspect.isclass(value)]
+        return f"{key}: {match[1]} has no class '{match[2]}'; {did_you_mean(match[2], valid)}"
+    if match := re.search(r"No module named '([^']+)'", message):
+        return f"{key}: there is no module '{match[1]}' for the class path '{class_path}'."
+    if match := re.search(r"Expected an? (.+?)\. Got value: (.+)", message):
+        wanted = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", match[1])
+        return f"{key} must be {wanted}, not '{match[2].strip()[:80]}'."
+    if match := re.search(r"[Kk]ey \"([^\"]+)\" is required|\"([^\"]+)\" is required", message):
+        return f"{key}: '{match[1] or match[2]}' is missing."
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Given value", "Subtypes", "Errors", "Parser key", "Does not"))]
+    return f"{key}: {' '.join(told[:2]) or message}"[:400]
+
+
+def _options(class_path: str) -> list[str]:
+    """Argument names of a class, those its bases take through **kwargs included."""
+    names: list[str] = []
+    for entry in inspect.getmro(resolve_name(class_path)):
+        if "__init__" in vars(entry) and entry is not object:
+            names += [name for name in inspect.signature(entry.__init__).parameters if name not in ("self", "spaces", "in_channels", "strides")]
+    return [name for name in names if name not in ("common", "args", "kwargs")]
+
+
+def _group_options(place: str) -> list[str]:
+    groups = {"data": DataModule, "init": Initialization, "trainer": TrainerSettings}
+    first = place.split(".")[0]
+    if place == "data.pipeline":
+        from multiseg.loading.transforms import Pipeline
+
+        return list(inspect.signature(Pipeline).parameters)
+    return [name for name in inspect.signature(groups[first]).parameters if name != "seed"] if first in groups else []

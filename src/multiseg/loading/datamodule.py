@@ -1,0 +1,232 @@
+"""The data of a run: several datasets, each with its own pipeline, in one stream of batches."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from multiseg.batch import Batch, Sample, collate, collate_by_size
+from multiseg.datasets import SegmentationDataset, all_readers, find_reader
+from multiseg.errors import MultisegError, did_you_mean
+from multiseg.label_space import LabelSpace
+from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
+from multiseg.loading.transforms import Pipeline, seeded
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A dataset of a recipe.
+
+    Args:
+        root: the folder of the official layout, or its parent.
+        reader: one of `multiseg datasets list`; by default the dataset's name in the recipe, or `folder` where the root
+            holds a dataset.yaml.
+        train: the split to train on; by default the reader's first.
+        val: the split to evaluate on; by default the reader's second.
+        pipeline: keys of the recipe's `pipeline` that this dataset wants otherwise.
+    """
+
+    root: Path
+    reader: str | None = None
+    train: str | None = None
+    val: str | None = None
+    pipeline: dict[str, Any] | None = None
+
+
+class DataModule(LightningDataModule):
+    """All datasets of a run, in training as one stream, in evaluation one by one.
+
+    Args:
+        datasets: by the name they have in this run.
+        pipeline: augmentation of every dataset; a dataset's own `pipeline` keys override it.
+        plan: which images a batch holds; None: `Mixed()`.
+        batch_size: images a step of every dataset, so that a step of K datasets holds K times as many, and `steps` means
+            the same number of updates for each dataset as it would alone. An `Alternating` batch holds one dataset's.
+        total_batch_size: images a step altogether, in place of `batch_size`.
+        eval_batch_size: images a step in evaluation.
+        workers: loading processes a rank; None: one a core up to eight, less one for the trainer.
+        seed: of sampling and augmentation.
+    """
+
+    def __init__(
+        self,
+        datasets: dict[str, DatasetEntry],
+        pipeline: Pipeline = Pipeline(),  # noqa: B008  (frozen)
+        plan: BatchPlan | None = None,
+        batch_size: int = 8,
+        total_batch_size: int | None = None,
+        eval_batch_size: int = 4,
+        workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not datasets:
+            raise MultisegError("no dataset given: add --data NAME=ROOT, or a recipe with data.")
+        self.entries = datasets
+        self.pipelines = {name: dataset_pipeline(pipeline, name, entry) for name, entry in datasets.items()}
+        self.train_sets = {name: open_dataset(name, entry, "train") for name, entry in datasets.items()}
+        self.val_sets = {name: open_dataset(name, entry, "val") for name, entry in datasets.items()}
+        self.plan = plan or Mixed()
+        per_plan = len(datasets) if isinstance(self.plan, Mixed) else 1
+        self.batch_size = total_batch_size or batch_size * per_plan
+        if self.batch_size < 1 or eval_batch_size < 1:
+            raise MultisegError("a batch must hold at least one image.")
+        self.eval_batch_size = eval_batch_size
+        self.workers = default_workers() if workers is None else workers
+        self.seed = seed
+        self.start_batch = 0
+
+    @property
+    def spaces(self) -> list[LabelSpace]:
+        return [dataset.label_space for dataset in self.train_sets.values()]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {name: len(dataset) for name, dataset in self.train_sets.items()}
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The rest of the run as one epoch: from the batch at which it was interrupted to its last."""
+        trainer = self.trainer
+        assert trainer is not None
+        sampler = PlannedSampler(
+            self.plan,
+            self.sizes,
+            self.batch_size,
+            self.seed,
+            start=self.start_batch,
+            stop=trainer.max_steps * trainer.accumulate_grad_batches,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        transforms = [self.pipelines[name].training() for name in self.train_sets]
+        return DataLoader(
+            DrawnSamples(list(self.train_sets.values()), transforms),
+            batch_sampler=sampler,
+            collate_fn=collate,
+            **self._loading(self.workers),
+        )
+
+    def val_dataloader(self) -> list[DataLoader[list[Batch]]]:
+        trainer = self.trainer
+        assert trainer is not None
+        return [
+            evaluation_loader(
+                dataset,
+                self.pipelines[name],
+                self.eval_batch_size,
+                self.workers,
+                trainer.global_rank,
+                trainer.world_size,
+            )
+            for name, dataset in self.val_sets.items()
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        trainer = self.trainer
+        assert trainer is not None
+        return {"batch": trainer.fit_loop.epoch_loop.total_batch_idx + 1}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.start_batch = state_dict["batch"]
+
+    @staticmethod
+    def _loading(workers: int) -> dict[str, Any]:
+        return loader_options(workers)
+
+
+class DrawnSamples(Dataset[Sample]):
+    """The training images: each `Draw` names one, read and augmented under the draw's own seed."""
+
+    def __init__(self, datasets: list[SegmentationDataset], transforms: list[Any]) -> None:
+        self.datasets = datasets
+        self.transforms = transforms
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        sample = self.datasets[draw.dataset][draw.index]
+        with seeded(draw.seed):
+            image, labels = self.transforms[draw.dataset](sample.image, sample.labels)
+        return replace(sample, image=image, labels=labels)
+
+
+class EvaluationSamples(Dataset[Sample]):
+    """Images at evaluation size, labels at the file's."""
+
+    def __init__(self, dataset: SegmentationDataset, transform: Any) -> None:
+        self.dataset = dataset
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        return replace(sample, image=self.transform(sample.image))
+
+
+def evaluation_loader(
+    dataset: SegmentationDataset,
+    pipeline: Pipeline,
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[list[Batch]]:
+    """Every image of a split once, over all ranks; each step yields batches of equal sizes, so that nothing is padded."""
+    return DataLoader(
+        EvaluationSamples(dataset, pipeline.evaluation()),
+        batch_size=batch_size,
+        sampler=ShardSampler(len(dataset), rank, world_size),
+        collate_fn=collate_by_size,
+        **loader_options(workers),
+    )
+
+
+def loader_options(workers: int) -> dict[str, Any]:
+    return {
+        "num_workers": workers,
+        "pin_memory": torch.cuda.is_available(),
+        "persistent_workers": False,
+        # its own generator: making an iterator must not advance the global random state, or resuming would differ
+        "generator": torch.Generator().manual_seed(0),
+    }
+
+
+def default_workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores - 1, 1), 8)
+
+
+def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDataset:
+    """The split of a dataset that a role ("train" or "val") asks for, or the split of that very name.
+
+    Raises:
+        MultisegError: the name, reader, root or split is wrong.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise MultisegError(f"dataset name '{name}': only letters, digits, '_' and '-' can be used.")
+    reader_name = entry.reader or name
+    if entry.reader is None and name not in all_readers() and (Path(entry.root) / "dataset.yaml").is_file():
+        reader_name = "folder"
+    reader = find_reader(reader_name)
+    split = {"train": entry.train, "val": entry.val}.get(role, role)
+    if split is None:
+        splits = getattr(reader, 'splits_of', lambda root: reader.splits)(Path(entry.root))
+        split = splits[0] if role == "train" else splits[min(1, len(splits) - 1)]
+    return reader(Path(entry.root), split, name)
+
+
+def dataset_pipeline(pipeline: Pipeline, name: str, entry: DatasetEntry) -> Pipeline:
+    """The pipeline of one dataset: the common one with the dataset's own keys."""
+    overrides = entry.pipeline or {}
+    valid = [field.name for field in fields(Pipeline)]
+    for key in overrides:
+        if key not in valid:
+            raise MultisegError(f"data.datasets.{name}.pipeline has no key '{key}'; {did_you_mean(key, valid)}")
+    return replace(pipeline, **{key: tuple(v) if isinstance(v, list) and key != "more" else v for key, v in overrides.items()})

@@ -1,0 +1,190 @@
+"""Augmentation, one pipeline a dataset (LMSeg's "dataset-aware augmentation"): its own scales, crop and photometry.
+
+Everything is a `torchvision.transforms.v2.Transform` on an (image, labels) pair, so any transform of that library can join
+a pipeline. One that moves pixels must fill labels with `multiseg.label_space.IGNORE`, not with torchvision's default 0,
+which is a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from multiseg.errors import MultisegError
+from multiseg.label_space import IGNORE
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What happens to the images of one dataset between disk and network.
+
+    Args:
+        long_side: the longer side of the image, in pixels, at scale 1, in training and in evaluation; None keeps the file's.
+        crop: height and width of a training crop, in pixels.
+        scale: a training image is scaled by a factor drawn uniformly from this range.
+        max_class_share: redraw a crop (up to ten times) in which one class has a larger share; 1 switches this off.
+        flip: probability of a horizontal flip.
+        jitter: brightness, contrast, saturation (factors within 1 ± value) and hue (± value, of a turn of 1); empty for none.
+        more: further transforms, applied last.
+    """
+
+    long_side: int | None = 240
+    crop: tuple[int, int] = (128, 160)
+    scale: tuple[float, float] = (0.5, 2.0)
+    max_class_share: float = 0.75
+    flip: float = 0.5
+    jitter: tuple[float, ...] = (0.25, 0.25, 0.25, 0.03)
+    more: list[v2.Transform] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.jitter) not in (0, 4):
+            raise MultisegError(f"jitter takes 4 numbers or none, not {len(self.jitter)}.")
+        if min(self.crop) < 1 or not 0 < self.scale[0] <= self.scale[1]:
+            raise MultisegError(f"crop {self.crop} or scale {self.scale} is out of range.")
+
+    def training(self) -> v2.Transform:
+        """(image, labels) to a crop of exactly `crop` pixels."""
+        steps: list[v2.Transform] = [RandomScaleCrop(self.crop, self.scale, self.long_side, self.max_class_share)]
+        if self.flip:
+            steps.append(v2.RandomHorizontalFlip(self.flip))
+        if self.jitter:
+            steps.append(v2.ColorJitter(*self.jitter))
+        return v2.Compose([*steps, *self.more])
+
+    def evaluation(self) -> v2.Transform:
+        """The image at `long_side`; the labels as they are, since predictions are judged at the file's size."""
+        return ResizeImage(self.long_side)
+
+
+class RandomScaleCrop(v2.Transform):
+    """Random scaling and cropping in one step that reads only the pixels it needs.
+
+    Equivalent to resizing the whole image by the drawn factor and cropping from the result, but the crop box is chosen
+    first, in the coordinates of the file, and only that box is resized: the cost follows the crop, not the image.
+    A box is widened to whole pixels of the file, the same for image and labels, so they stay aligned.
+
+    Args:
+        crop, scale, long_side, max_class_share: see `Pipeline`.
+        tries: how often a crop may be redrawn.
+    """
+
+    def __init__(
+        self,
+        crop: tuple[int, int],
+        scale: tuple[float, float] = (1.0, 1.0),
+        long_side: int | None = None,
+        max_class_share: float = 1.0,
+        tries: int = 10,
+    ) -> None:
+        super().__init__()
+        self.crop = tuple(crop)
+        self.scale = tuple(scale)
+        self.long_side = long_side
+        self.max_class_share = max_class_share
+        self.tries = tries
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        labels = next((entry for entry in flat_inputs if isinstance(entry, tv_tensors.Mask)), None)
+        height, width = flat_inputs[0].shape[-2:]
+        factor = float(torch.empty(()).uniform_(*self.scale)) * _base_factor(height, width, self.long_side)
+        scaled = (max(1, round(height * factor)), max(1, round(width * factor)))
+        box, size = self._draw(height, width, scaled)
+        if labels is not None and self.max_class_share < 1:
+            for _ in range(self.tries - 1):
+                if _largest_share(labels, box) <= self.max_class_share:
+                    break
+                box, size = self._draw(height, width, scaled)
+        return {"box": box, "size": size}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        top, bottom, left, right = params["box"]
+        size = params["size"]
+        part = inpt[..., top:bottom, left:right]
+        if isinstance(inpt, tv_tensors.Mask):
+            out = _pad_to(_resize_nearest(part, size), self.crop, IGNORE)
+            return tv_tensors.wrap(out, like=inpt)
+        out = F.resize(part.as_subclass(Tensor), list(size), antialias=True)
+        return tv_tensors.wrap(_pad_to(out, self.crop, 0), like=inpt)
+
+    def _draw(
+        self, height: int, width: int, scaled: tuple[int, int]
+    ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+        """A source box (top, bottom, left, right) and the size it is resized to."""
+        top, bottom, rows = self._draw_side(height, scaled[0], self.crop[0])
+        left, right, columns = self._draw_side(width, scaled[1], self.crop[1])
+        return (top, bottom, left, right), (rows, columns)
+
+    @staticmethod
+    def _draw_side(length: int, scaled: int, crop: int) -> tuple[int, int, int]:
+        start = int(torch.randint(max(scaled - crop, 0) + 1, ()))
+        shown = min(crop, scaled)
+        first = start * length // scaled
+        last = -(-(start + shown) * length // scaled)
+        return first, max(min(last, length), first + 1), shown
+
+
+class ResizeImage(v2.Transform):
+    """Resize the image, not the labels, so that its longer side has `long_side` pixels; None leaves it."""
+
+    def __init__(self, long_side: int | None) -> None:
+        super().__init__()
+        self.long_side = long_side
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if isinstance(inpt, tv_tensors.Mask) or self.long_side is None:
+            return inpt
+        height, width = inpt.shape[-2:]
+        factor = _base_factor(height, width, self.long_side)
+        size = [max(1, round(height * factor)), max(1, round(width * factor))]
+        return F.resize(inpt, size, antialias=True)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of torch (the only ones torchvision draws) inside this block depend on `seed` alone; outside nothing
+    changes. So an image's augmentation depends on its place in the run, not on workers, ranks or interruptions."""
+    state = torch.get_rng_state()
+    torch.random.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def _base_factor(height: int, width: int, long_side: int | None) -> float:
+    return 1.0 if long_side is None else long_side / max(height, width)
+
+
+def _resize_nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """Nearest neighbour by pixel centres, for any integer type (torch's resizes go through float32)."""
+    plain = labels.as_subclass(Tensor)
+    for dim, (length, wanted) in enumerate(zip(plain.shape[-2:], size, strict=True)):
+        if length != wanted:
+            centres = (torch.arange(wanted, dtype=torch.float64) + 0.5) * (length / wanted)
+            plain = plain.index_select(dim - 2, centres.long().clamp_(max=length - 1))
+    return plain
+
+
+def _pad_to(tensor: Tensor, size: Sequence[int], fill: int) -> Tensor:
+    below, right = (wanted - length for wanted, length in zip(size, tensor.shape[-2:], strict=True))
+    if below == right == 0:
+        return tensor
+    return torch.nn.functional.pad(tensor, [0, right, 0, below], value=fill)
+
+
+def _largest_share(labels: Tensor, box: tuple[int, int, int, int]) -> float:
+    """Share of the most frequent class among the labelled pixels of a box, from every fourth pixel each way."""
+    top, bottom, left, right = box
+    part = labels.as_subclass(Tensor)[top:bottom:4, left:right:4].flatten()
+    part = part[part != IGNORE]
+    if not part.numel():
+        return 1.0
+    return int(part.long().bincount().max()) / part.numel()

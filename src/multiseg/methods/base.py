@@ -1,0 +1,220 @@
+"""What every method shares: normalisation, cross-entropy training, optimisation, validation, prediction."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from multiseg.batch import Batch
+from multiseg.errors import MultisegError, did_you_mean
+from multiseg.evaluation.inference import predict_labels
+from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
+from multiseg.label_space import IGNORE, LabelSpace
+from multiseg.losses.cross_entropy import cross_entropy_sum
+from multiseg.networks.segmentation_network import Features, SegmentationNetwork, upsample
+from multiseg.optim.optimizers import OptimizerSpec
+from multiseg.optim.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How an image becomes a label map.
+
+    Args:
+        scales: of the input; the probabilities of several are averaged.
+        flip: average with the mirrored image.
+        window: height and width of a sliding window, in pixels of the input; None: the whole image at once.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: tuple[int, int] | None = None
+
+
+class SegmentationMethod(LightningModule):
+    """A network trained on one or many datasets, each image judged in its own dataset's classes.
+
+    A method says which taxonomies it predicts in (`taxonomies`), how features become logits (`classify`) and what a dataset's
+    labels are to it (`targets`). Its loss is then the cross-entropy below; a method with another one overrides
+    `training_step`.
+
+        L = s · Σ_k (n_k / n) · 1/N_k Σ_{i ∈ labelled pixels of dataset k} -log p_k(y_i | x_i)
+
+    with n_k of the batch's n images and N_k of its labelled pixels from dataset k, both counted over all processes, and
+    s the number of datasets if `sum_datasets`, else 1.
+
+    Args:
+        spaces: the label space of each training dataset (linked from the data).
+        network: shared by all datasets.
+        optimizer, schedule: see there.
+        auxiliary_weight: of the auxiliary head's loss, where the network has one (PSPNet: 0.4).
+        sum_datasets: sum the losses of the datasets, as CDCL does, instead of averaging them: every dataset then moves the
+            network as much as it would alone.
+        inference: in validation and by default in evaluation.
+    """
+
+    def __init__(
+        self,
+        spaces: list[LabelSpace],
+        network: SegmentationNetwork,
+        optimizer: OptimizerSpec,
+        schedule: Schedule,
+        auxiliary_weight: float = 0.4,
+        sum_datasets: bool = False,
+        inference: Inference = Inference(),  # noqa: B008  (frozen)
+    ) -> None:
+        super().__init__()
+        self.spaces = {space.name: space for space in spaces}
+        self.network = network
+        self.optimizer_spec = optimizer
+        self.schedule = schedule
+        self.auxiliary_weight = auxiliary_weight
+        self.sum_datasets = sum_datasets
+        self.inference = inference
+        # saved with the weights: a model must not depend on what a later timm thinks of its normalisation
+        self.register_buffer("mean", torch.tensor(network.mean).view(3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(network.std).view(3, 1, 1) * 255)
+        self.matrices = nn.ModuleDict()
+
+    # What a method defines
+
+    @property
+    def taxonomies(self) -> Mapping[str, LabelSpace]:
+        """The label spaces in which it can predict, by name. A training dataset among them is evaluated."""
+        return self.spaces
+
+    @abstractmethod
+    def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
+        """Logits of some of the images in a taxonomy's classes: the main head's, then, in training, the auxiliary head's.
+
+        Shape: (len(rows), K, h, w) each.
+        """
+
+    def targets(self, labels: Tensor, dataset: str) -> Tensor:
+        """A dataset's labels as the method learns them. Shape: (B, H, W) int64 to the same."""
+        return labels
+
+    # Training
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        features = self.network(self.normalize(batch.images, batch.padding if batch.padded else None))
+        rows_of = batch.rows_of()
+        labels = {name: self.targets(batch.labels[rows_of.get(name, [])], name) for name in self.spaces}
+        images, pixels = self._global_counts(labels)
+        losses: dict[str, Tensor] = {}
+        for name in self.spaces:
+            # A dataset absent from this process takes part with no image: its classifier gets a zero gradient, not none,
+            # so that DDP finds every parameter used and one process does the same as many.
+            main, *auxiliary = self.classify(features, name, rows_of.get(name, []))
+            loss = self._cross_entropy(main, labels[name], self.network.stride)
+            for logits in auxiliary:
+                second = self._cross_entropy(logits, labels[name], self.network.auxiliary_stride)
+                loss = loss + self.auxiliary_weight * second
+            losses[name] = loss / pixels[name].clamp(min=1)
+        present = [name for name in self.spaces if images[name]]
+        shares = {name: count / sum(images.values()) for name, count in images.items()}
+        self.log_losses({name: losses[name].detach() for name in present}, shares)
+        scale = len(present) if self.sum_datasets else 1
+        # DDP averages gradients over processes; the counts above are global, so the sum is wanted
+        return scale * self.world_size * torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
+
+    @staticmethod
+    def _cross_entropy(logits: Tensor, labels: Tensor, stride: int) -> Tensor:
+        height, width = labels.shape[-2:]
+        return cross_entropy_sum(upsample(logits.float(), stride, (height, width)), labels, IGNORE)
+
+    def _global_counts(self, labels: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[str, Tensor]]:
+        """Images, and labelled pixels as () tensors, of each dataset in the batches of all processes."""
+        images = [len(entry) for entry in labels.values()]
+        pixels = torch.stack([(entry != IGNORE).sum() for entry in labels.values()])
+        if self.world_size > 1:
+            both = torch.cat([torch.tensor(images, device=pixels.device), pixels])
+            dist.all_reduce(both)
+            images, pixels = both[: len(images)].tolist(), both[len(images) :]
+        return dict(zip(labels, images, strict=True)), dict(zip(labels, pixels, strict=True))
+
+    def log_losses(self, losses: Mapping[str, Tensor], shares: Mapping[str, float]) -> None:
+        """Log what this process adds to each dataset's loss, summed over processes, and each dataset's share of the batch."""
+        many = len(self.spaces) > 4
+        for name, loss in losses.items():
+            self.log(f"loss/{name}", loss, prog_bar=not many, sync_dist=self.world_size > 1, reduce_fx="sum")
+        self.log_dict({f"share/{name}": share for name, share in shares.items()})
+        total = sum(shares[name] * loss for name, loss in losses.items())
+        self.log("loss", total, prog_bar=True, sync_dist=self.world_size > 1, reduce_fx="sum")
+
+    @property
+    def world_size(self) -> int:
+        return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer_spec.build(self)
+        total = self.trainer.max_steps
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Prediction
+
+    def normalize(self, images: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Pixels to network input; padding becomes exactly zero. Shape: (B, 3, H, W) uint8 to float."""
+        normal = ((images.float() - self.mean) / self.std).to(memory_format=torch.channels_last)
+        return normal if padding is None else normal.masked_fill(padding[:, None], 0.0)
+
+    def logits(self, images: Tensor, taxonomy: str) -> Tensor:
+        """
+        Args:
+            images: (B, 3, H, W) uint8.
+            taxonomy: one of `taxonomies`.
+
+        Returns:
+            (B, K, h, w) logits at the network's stride.
+        """
+        return self._logits(self.normalize(images), taxonomy)
+
+    def _logits(self, inputs: Tensor, taxonomy: str) -> Tensor:
+        return self.classify(self.network(inputs), taxonomy, range(len(inputs)))[0]
+
+    def predict_labels(self, images: Tensor, size: Sequence[int], taxonomy: str) -> Tensor:
+        """Label maps of a given size. Shape: (B, 3, h, w) uint8 to (B, H, W) int64."""
+        if taxonomy not in self.taxonomies:
+            raise MultisegError(f"this model has no taxonomy '{taxonomy}'; {did_you_mean(taxonomy, self.taxonomies)}")
+        return predict_labels(
+            lambda inputs: self._logits(inputs, taxonomy),
+            self.normalize(images),
+            (int(size[0]), int(size[1])),
+            scales=self.inference.scales,
+            flip=self.inference.flip,
+            window=self.inference.window,
+        )
+
+    # Validation
+
+    def on_validation_epoch_start(self) -> None:
+        self.matrices = nn.ModuleDict(
+            {name: ConfusionMatrix(len(space)) for name, space in self.spaces.items() if name in self.taxonomies}
+        ).to(self.device)
+
+    def validation_step(self, batches: list[Batch], batch_idx: int, dataloader_idx: int = 0) -> None:
+        for batch in batches:
+            name = batch.spaces[0].name
+            if name in self.matrices:
+                predictions = self.predict_labels(batch.images, batch.labels.shape[-2:], name)
+                self.matrices[name].update(predictions, batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        results = self.results()
+        for name, result in results.items():
+            self.log(f"val/{name}/mIoU", result.miou, prog_bar=len(results) <= 4)
+            self.log(f"val/{name}/pixel_accuracy", result.pixel_accuracy)
+        self.log("val/mIoU", sum(result.miou for result in results.values()) / max(len(results), 1))
+
+    def results(self) -> dict[str, Scores]:
+        """The scores of the last validation, by dataset."""
+        return {name: scores(matrix.compute(), self.spaces[name].names) for name, matrix in self.matrices.items()}

@@ -1,0 +1,169 @@
+"""Backbone, decoder and, in training, an auxiliary head: everything of a segmentation network but its classifiers.
+
+Classifiers belong to the methods, because methods differ in just these: one for all datasets, one a dataset, text
+embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from multiseg.networks.backbone import Backbone
+from multiseg.weights import LoadReport, load_weights
+
+
+class Decoder(nn.Module):
+    """Turns a backbone's feature pyramid into one feature map.
+
+    A subclass first takes the pyramid's `in_channels` and `strides` (fine to coarse), then its own hyper-parameters.
+
+    Attributes:
+        channels: of the feature map.
+        stride: of the feature map, in pixels of the image.
+
+    Shape:
+        pyramid: list of (B, C_i, h_i, w_i), fine to coarse; returns: (B, channels, h, w).
+    """
+
+    channels: int
+    stride: int
+
+
+#: Called with the channels and strides of the backbone. In a recipe it is a class with its other arguments; in Python
+#: `partial(PyramidPooling, channels=256)`, or the class itself.
+DecoderFactory = Callable[[Sequence[int], Sequence[int]], Decoder]
+
+
+class AuxiliaryHead(Decoder):
+    """3×3 convolution on one level of the pyramid, for a second loss that helps training (PSPNet, section 3.3).
+
+    Args:
+        in_channels: of the pyramid's levels.
+        strides: of the pyramid's levels.
+        channels: of the features.
+        level: of the pyramid; -2 is the second coarsest, stage 4 of a ResNet, as in the paper.
+        dropout: share of channels dropped.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        channels: int = 128,
+        level: int = -2,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.stride = strides[level]
+        self.level = level
+        self.layers = nn.Sequential(*conv_norm_relu(in_channels[level], channels, kernel=3), nn.Dropout2d(dropout))
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        features: Tensor = self.layers(pyramid[self.level])
+        return features
+
+
+class Features(NamedTuple):
+    """What a network yields for B images.
+
+    Args:
+        decoded: (B, D, h, w) from the decoder, for the classifier.
+        auxiliary: (B, D', h', w') from the auxiliary head; None without one and in evaluation.
+        pyramid: of the backbone, fine to coarse.
+    """
+
+    decoded: Tensor
+    auxiliary: Tensor | None
+    pyramid: list[Tensor]
+
+
+class SegmentationNetwork(nn.Module):
+    """Backbone, decoder, and an auxiliary head that works in training only.
+
+    Args:
+        backbone: of the feature pyramid.
+        decoder: makes the decoder for the backbone's channels and strides.
+        auxiliary: makes the auxiliary head likewise; None for none.
+
+    Attributes:
+        channels: of `Features.decoded`.
+        stride: of `Features.decoded`.
+        auxiliary_channels: of `Features.auxiliary`; 0 without.
+        auxiliary_stride: of `Features.auxiliary`; 0 without.
+        mean, std: by which images must be normalised, RGB in 0..1.
+    """
+
+    def __init__(self, backbone: Backbone, decoder: DecoderFactory, auxiliary: DecoderFactory | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.decoder = decoder(backbone.channels, backbone.strides)
+        self.auxiliary = auxiliary(backbone.channels, backbone.strides) if auxiliary else None
+        self.channels = self.decoder.channels
+        self.stride = self.decoder.stride
+        self.auxiliary_channels = self.auxiliary.channels if self.auxiliary else 0
+        self.auxiliary_stride = self.auxiliary.stride if self.auxiliary else 0
+        self.mean, self.std = backbone.mean, backbone.std
+
+    def load(
+        self, state: Mapping[str, Tensor], part: Literal["network", "backbone"] = "network", source: str = "weights"
+    ) -> LoadReport:
+        """Takes the weights of any run, to train further. What does not fit keeps its values.
+
+        Args:
+            state: of `read_weights`.
+            part: everything here, or the backbone only; that also takes the weights of a plain timm model.
+            source: the file, for the report.
+
+        Raises:
+            MultisegError: nothing fits.
+        """
+        if part == "backbone":
+            return self.backbone.load(state, source)
+        prefix = "network." if any(name.startswith("network.") for name in state) else None
+        return load_weights(self, state, prefix=prefix, source=source)
+
+    def forward(self, images: Tensor) -> Features:
+        """
+        Shape:
+            images: (B, 3, H, W) float, normalised by `mean` and `std`; H and W as they come.
+        """
+        pyramid = self.backbone(images)
+        auxiliary = self.auxiliary(pyramid) if self.auxiliary and self.training else None
+        return Features(self.decoder(pyramid), auxiliary, pyramid)
+
+
+def upsample(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
+    """Scores at a feature map's resolution to the image's, bilinear.
+
+    The backbone pads images to whole multiples of its stride, so scores are enlarged by the stride and what exceeds the
+    image is cut; stretching them to the image's size instead would shift them by up to `stride - 1` pixels.
+
+    Shape:
+        scores: (B, C, h, w); returns: (B, C, *size).
+    """
+    height, width = scores.shape[-2:]
+    full = F.interpolate(scores, size=(height * stride, width * stride), mode="bilinear", align_corners=False)
+    return full[..., : size[0], : size[1]]
+
+
+def make_classifier(channels: int, classes: int) -> nn.Conv2d:
+    """A 1×1 convolution from features to class scores; small weights, so that training starts from even scores."""
+    classifier = nn.Conv2d(channels, classes, 1)
+    nn.init.normal_(classifier.weight, std=0.01)
+    if classifier.bias is not None:
+        nn.init.zeros_(classifier.bias)
+    return classifier
+
+
+def conv_norm_relu(
+    in_channels: int, channels: int, kernel: int = 1, dilation: int = 1
+) -> tuple[nn.Conv2d, nn.BatchNorm2d, nn.ReLU]:
+    """The three layers decoders are built of; the size of the map stays (He et al. 2015 for the initialisation)."""
+    conv = nn.Conv2d(in_channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)

@@ -1,0 +1,162 @@
+"""Using a trained model: predicting images in a taxonomy, and judging it on datasets, seen in training or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+from multiseg.datasets import SegmentationDataset
+from multiseg.errors import MultisegError, did_you_mean
+from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
+from multiseg.label_space import IGNORE, LabelSpace
+from multiseg.loading.datamodule import default_workers, evaluation_loader
+from multiseg.loading.transforms import Pipeline, ResizeImage
+from multiseg.methods.base import Inference
+from multiseg.run_folder import Model, RunFolder, load_model
+from multiseg.taxonomy import Remapping
+
+
+class Predictor:
+    """A model on a device.
+
+    Args:
+        model: as `load_model` gives it.
+        device: by default an accelerator where there is one.
+        inference: how to predict; by default as the model was validated.
+    """
+
+    def __init__(self, model: Model, device: torch.device | str | None = None, inference: Inference | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model
+        self.method = model.method.to(self.device).to(memory_format=torch.channels_last)
+        if inference is not None:
+            self.method.inference = inference
+
+    @classmethod
+    def from_run(cls, run: RunFolder, **options: Any) -> Predictor:
+        return cls(load_model(run), **options)
+
+    @property
+    def taxonomies(self) -> Mapping[str, LabelSpace]:
+        return self.method.taxonomies
+
+    def taxonomy(self, name: str | None) -> LabelSpace:
+        """A taxonomy by name; None for the only one there is.
+
+        Raises:
+            MultisegError: there is none of that name, or none was named and there are several.
+        """
+        if name is None and len(self.taxonomies) == 1:
+            return next(iter(self.taxonomies.values()))
+        if name is None:
+            raise MultisegError(f"name a taxonomy with --taxonomy; this model has: {', '.join(self.taxonomies)}.")
+        if name not in self.taxonomies:
+            raise MultisegError(f"this model has no taxonomy '{name}'; {did_you_mean(name, self.taxonomies)}")
+        return self.taxonomies[name]
+
+    def predict(self, image: Tensor, taxonomy: str) -> Tensor:
+        """
+        Args:
+            image: (3, H, W) uint8.
+            taxonomy: one of `taxonomies`.
+
+        Returns:
+            (H, W) int64 contiguous ids of the taxonomy, on the CPU.
+        """
+        resize = ResizeImage(self.model.input_size(taxonomy).long_side)
+        return self._predict(resize(image)[None], image.shape[-2:], taxonomy)[0].cpu()
+
+    def evaluate(
+        self,
+        dataset: SegmentationDataset,
+        taxonomy: str | None = None,
+        remapping: Remapping | None = None,
+        pipeline: Pipeline | None = None,
+        batch_size: int = 4,
+        workers: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Evaluation:
+        """Scores on every image of a split, at the size of the files.
+
+        Args:
+            dataset: to be judged on.
+            taxonomy: in which to predict; by default the dataset's own.
+            remapping: from the taxonomy to the dataset's classes, where they differ.
+            pipeline: of the dataset; by default images enter as large as the taxonomy's did in training.
+            batch_size, workers: of loading.
+            progress: called with the number of images of each finished batch.
+
+        Raises:
+            MultisegError: the model has no such taxonomy, or its classes are not the dataset's and no remapping is given.
+        """
+        predicted = self.taxonomy(taxonomy or dataset.name)
+        if remapping is None and predicted.names != dataset.label_space.names:
+            raise MultisegError(
+                f"the classes of taxonomy '{predicted.name}' are not those of '{dataset.name}'; relate them with --relations."
+            )
+        pipeline = pipeline or Pipeline(long_side=self.model.input_size(predicted.name).long_side)
+        space = dataset.label_space
+        unreached = remapping.unreached if remapping else ()
+        kept = torch.tensor([IGNORE if name in unreached else index for index, name in enumerate(space.names)] + [IGNORE])
+        # a predicted class that maps to none becomes an extra column: wrong for every true class
+        moved = torch.tensor([len(space) if to == IGNORE else to for to in remapping.table]) if remapping else None
+        matrix = ConfusionMatrix(len(space) + (moved is not None)).to(self.device)
+        for batches in evaluation_loader(
+            dataset, pipeline, batch_size, default_workers() if workers is None else workers
+        ):
+            for batch in batches:
+                on_device = batch.to(self.device)
+                predictions = self._predict(on_device.images, batch.labels.shape[-2:], predicted.name)
+                if moved is not None:
+                    predictions = moved.to(self.device)[predictions]
+                matrix.update(predictions, kept.to(self.device)[on_device.labels])
+                if progress:
+                    progress(len(batch))
+        return Evaluation(dataset.name, dataset.split, predicted.name, unreached, _scores(matrix, space))
+
+    @torch.inference_mode()
+    def _predict(self, images: Tensor, size: Any, taxonomy: str) -> Tensor:
+        with self._autocast():
+            return self.method.predict_labels(images.to(self.device), size, taxonomy)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        fast = self.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=fast)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a model on one split of a dataset.
+
+    Args:
+        dataset, split: what it was judged on.
+        taxonomy: in which it predicted.
+        unreached: classes of the dataset for which the taxonomy has no counterpart; their pixels are left out.
+        scores: in percent.
+    """
+
+    dataset: str
+    split: str
+    taxonomy: str
+    unreached: tuple[str, ...]
+    scores: Scores
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.scores.to_json(),
+            "split": self.split,
+            "taxonomy": self.taxonomy,
+            "unreached": list(self.unreached),
+        }
+
+
+def _scores(matrix: ConfusionMatrix, space: LabelSpace) -> Scores:
+    counts = matrix.compute()
+    extra = counts.shape[0] - len(space)
+    return scores(counts, (*space.names, *["(none of them)"] * extra))

@@ -1,0 +1,226 @@
+"""The folder of a run: the one place that knows what lies where in it.
+
+    RUN/config.yaml     everything resolved; can be trained again as it is
+    RUN/metrics.json    scores on every dataset, in percent
+    RUN/log.csv         the training log; TensorBoard event files lie beside it
+    RUN/checkpoints/    last.ckpt to resume from, best.ckpt
+    RUN/model/          model.safetensors and model.json: all that prediction needs; nothing executable
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+import multiseg
+from multiseg.configuration import Config, dump
+from multiseg.errors import MultisegError
+from multiseg.instantiation import build_method
+from multiseg.label_space import LabelSpace
+from multiseg.methods.base import SegmentationMethod
+
+#: Of model.json. Raised when a reader of the old form would misread the new one.
+MODEL_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run."""
+
+    path: Path
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.csv"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def weights_path(self) -> Path:
+        return self.path / "model" / "model.safetensors"
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model" / "model.json"
+
+    def create(self) -> None:
+        """
+        Raises:
+            MultisegError: the folder cannot be made or written to.
+        """
+        try:
+            for folder in (self.last_checkpoint.parent, self.model_path.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise MultisegError(f"cannot write into the run folder {self.path}: {error.strerror or error}.") from None
+
+    def read_config(self) -> Config:
+        """
+        Raises:
+            MultisegError: this is no run folder.
+        """
+        if not self.config_path.is_file():
+            raise MultisegError(f"{self.path} is no run folder: it has no config.yaml.")
+        config: Config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+        return config
+
+    def write_config(self, config: Config) -> None:
+        write_text(self.config_path, dump(config))
+
+    def read_metrics(self) -> dict[str, Any]:
+        """
+        Raises:
+            MultisegError: the run has no metrics yet.
+        """
+        try:
+            metrics: dict[str, Any] = json.loads(self.metrics_path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise MultisegError(f"{self.metrics_path} cannot be read; is the run finished? ({error})") from None
+        return metrics
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        write_text(self.metrics_path, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: a reader, or a crash, finds the old text or the new, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+@dataclass(frozen=True)
+class InputSize:
+    """How large a dataset's images enter the network.
+
+    Args:
+        long_side: in pixels; None: as the file is.
+        crop: height and width of the training crops, the natural size of a sliding window.
+    """
+
+    long_side: int | None
+    crop: tuple[int, int]
+
+
+def save_model(run: RunFolder, method: SegmentationMethod, method_config: Config, inputs: Mapping[str, InputSize]) -> None:
+    """Write RUN/model.
+
+    Args:
+        run: the folder.
+        method: the trained method.
+        method_config: the `method` section of its configuration.
+        inputs: by training dataset.
+    """
+    state = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
+    partial = run.weights_path.with_name("model.safetensors.partial")
+    save_file(state, partial)
+    os.replace(partial, run.weights_path)
+    description = {
+        "format": MODEL_FORMAT,
+        "multiseg": multiseg.__version__,
+        "method": _without_weights(method_config),
+        "spaces": [space.to_json() for space in method.spaces.values()],
+        "taxonomies": [space.to_json() for space in method.taxonomies.values()],
+        "inputs": {name: asdict(size) for name, size in inputs.items()},
+        "inference": asdict(method.inference),
+    }
+    write_text(run.model_path, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model, ready to predict.
+
+    Args:
+        method: in evaluation mode, without gradients.
+        inputs: by training dataset.
+    """
+
+    method: SegmentationMethod
+    inputs: Mapping[str, InputSize]
+
+    def input_size(self, taxonomy: str) -> InputSize:
+        """The input size for a taxonomy: its dataset's, or, for a union of datasets, the first one's."""
+        return self.inputs.get(taxonomy) or next(iter(self.inputs.values()))
+
+
+def load_model(run: RunFolder) -> Model:
+    """
+    Raises:
+        MultisegError: the run has no model, or it is broken.
+    """
+    if not run.path.is_dir():
+        raise MultisegError(f"the run folder {run.path} does not exist.")
+    if not run.model_path.is_file() or not run.weights_path.is_file():
+        raise MultisegError(f"{run.path} has no model/; is it a run folder, and is the run finished?")
+    try:
+        description = json.loads(run.model_path.read_text(encoding="utf-8"))
+        spaces = [LabelSpace.from_json(entry) for entry in description["spaces"]]
+        version, config = description["format"], description["method"]
+        inputs = {name: InputSize(size["long_side"], tuple(size["crop"])) for name, size in description["inputs"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MultisegError(f"{run.model_path} is broken: {error!r}.") from None
+    if version != MODEL_FORMAT:
+        raise MultisegError(f"{run.model_path} has format {version}; this multiseg reads format {MODEL_FORMAT}.")
+    method = build_method(config, spaces)
+    try:
+        method.load_state_dict(load_file(run.weights_path))
+    except Exception as error:
+        raise MultisegError(f"{run.weights_path} is broken or belongs to another model: {_first_line(error)}") from None
+    return Model(method.eval().requires_grad_(False), inputs)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, read without running any code in it.
+
+    Raises:
+        MultisegError: it is missing or broken.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise MultisegError(f"the checkpoint {path} does not exist.") from None
+    except Exception as error:
+        raise MultisegError(f"the checkpoint {path} is broken: {_first_line(error)}") from None
+    if "state_dict" not in checkpoint or "loops" not in checkpoint:
+        raise MultisegError(f"{path} is no checkpoint of a run.")
+    return checkpoint
+
+
+def _without_weights(config: Any) -> Any:
+    """The same network without where its first weights came from: a saved model brings its own."""
+    if isinstance(config, dict):
+        return {
+            key: None if key == "weights" and not isinstance(value, dict) else _without_weights(value)
+            for key, value in config.items()
+        }
+    return [_without_weights(entry) for entry in config] if isinstance(config, list) else config
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,218 @@
+"""Training a run: from a configuration to a run folder with a model and its scores."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from multiseg.callbacks import Checkpoints, PlainProgress, Progress, StepSeeds
+from multiseg.checking import check_dataset
+from multiseg.configuration import Config
+from multiseg.console import is_terminal, say
+from multiseg.errors import MultisegError
+from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
+from multiseg.log import CsvLog
+from multiseg.methods.base import SegmentationMethod
+from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model
+from multiseg.weights import load_weights, read_weights
+
+#: Processes that Lightning starts for further devices run this program again; by this they find the first one's folder.
+_RUN_VARIABLE = "MULTISEG_RUN"
+
+
+def train(config: Config, path: Path | None = None, resume: bool = False, quiet: bool = False) -> RunFolder:
+    """Train a run and evaluate it.
+
+    Args:
+        config: composed, perhaps incomplete. Empty when resuming: the run's own.
+        path: the run's folder; by default a new one under `runs/`.
+        resume: go on from the folder's last checkpoint; where it has none, start. The result is that of a run that was
+            never interrupted.
+        quiet: no progress.
+
+    Returns:
+        the run's folder, with `metrics.json` and `model/`.
+
+    Raises:
+        MultisegError: anything in the input is wrong. Nothing has been trained or overwritten then.
+    """
+    path = _run_path(config, path, resume)
+    run = RunFolder(path)
+    resolved = _resolve(config, run, resume)
+    settings = TrainerSettings(**resolved["trainer"])
+    _prepare_torch(settings)
+    experiment = build(resolved)
+    checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
+    if checkpoint:
+        _check_checkpoint(checkpoint, settings)
+    elif run.path.exists() and _rank() == 0 and run.config_path.exists() and not resume:
+        raise MultisegError(f"{run.path} already holds a run; resume it with --resume, or give another --run.")
+    check_data(experiment, quiet)
+    initialize(experiment.method, experiment.init)
+    run.create()
+    if _rank() == 0:
+        run.write_config(resolved)
+    _fit(experiment, run, resolved, checkpoint, quiet)
+    return run
+
+
+def check_data(experiment: Experiment, quiet: bool = False) -> None:
+    """Look at the files of every dataset before any time is spent on training.
+
+    Raises:
+        MultisegError: a file is missing, broken, of another size than its mask, or holds an unknown id.
+    """
+    if _rank() != 0:
+        return
+    data = experiment.data
+    for name in data.train_sets:
+        for dataset in (data.train_sets[name], data.val_sets[name]):
+            report = check_dataset(dataset, limit=experiment.trainer.check_files)
+            if not report.ok:
+                raise MultisegError(f"{report.errors[0].text()} (`multiseg datasets check` lists everything)")
+            if not quiet:
+                say(f"{name}: {dataset.split} has {len(dataset)} images; checked.")
+
+
+def initialize(method: SegmentationMethod, init: Initialization) -> None:
+    """Load weights to start from, and say what fitted.
+
+    Raises:
+        MultisegError: nothing fitted.
+    """
+    if init.weights is not None:
+        report = load_weights(method.network, read_weights(init.weights), part=init.part)
+        if _rank() == 0:
+            say(f"{init.weights}: {report.summary()}")
+
+
+def precision_of(settings: TrainerSettings) -> str:
+    """Lightning's name of the precision, "auto" resolved for this machine."""
+    if settings.precision != "auto":
+        return settings.precision
+    if torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda"):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    # on CPUs without bfloat16 instructions autocast is slower than float32
+    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+def validation_interval(settings: TrainerSettings) -> int:
+    """Steps between validations: as set, or four a run."""
+    return settings.val_every or max(1, math.ceil(settings.steps / 4))
+
+
+def _fit(experiment: Experiment, run: RunFolder, config: Config, checkpoint: Path | None, quiet: bool) -> None:
+    settings, method, data = experiment.trainer, experiment.method, experiment.data
+    trainer = _make_trainer(settings, run, quiet)
+    log = next(logger for logger in trainer.loggers if isinstance(logger, CsvLog))
+    if checkpoint:
+        log.resume(read_checkpoint(checkpoint)["global_step"])
+    if settings.compile:
+        method.network.compile()
+    started = time.monotonic()
+    trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted or trainer.received_sigterm:
+        raise KeyboardInterrupt
+    if settings.steps % validation_interval(settings):
+        trainer.validate(method, data, verbose=False)
+        trainer.save_checkpoint(run.last_checkpoint)
+    seconds = time.monotonic() - started
+    results = method.results()
+    if trainer.is_global_zero:
+        scores = {name: result.to_json() for name, result in results.items()}
+        run.write_metrics(
+            {
+                "method": type(method).__name__,
+                "step": trainer.global_step,
+                "datasets": scores,
+                "mean": {"mIoU": sum(entry["mIoU"] for entry in scores.values()) / max(len(scores), 1)},
+                "seconds": round(seconds, 1),
+            }
+        )
+        inputs = {name: InputSize(pipeline.long_side, pipeline.crop) for name, pipeline in data.pipelines.items()}
+        save_model(run, method, config["method"], inputs)
+
+
+def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool) -> lightning.Trainer:
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # it is: see loading.datamodule
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    every = validation_interval(settings)
+    progress = [] if quiet else [Progress() if is_terminal() else PlainProgress(settings.steps)]
+    return lightning.Trainer(
+        max_steps=settings.steps,
+        max_epochs=1,
+        accelerator=settings.accelerator,
+        strategy=settings.strategy,
+        devices=settings.devices if settings.devices != "auto" or torch.cuda.is_available() else 1,
+        num_nodes=settings.nodes,
+        precision=precision_of(settings),  # type: ignore[arg-type]
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.gradient_clip,
+        val_check_interval=every * settings.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=settings.log_every,
+        deterministic=settings.deterministic,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=not quiet and is_terminal(),
+        logger=[CsvLog(run.log_path), TensorBoardLogger(run.path, name="", version="")],
+        callbacks=[StepSeeds(settings.seed), Checkpoints(run, every, settings.checkpoint_every), *progress],
+        default_root_dir=run.path,
+    )
+
+
+def _run_path(config: Config, path: Path | None, resume: bool) -> Path:
+    if path is None and resume:
+        raise MultisegError("--resume needs --run DIR, the folder of the run to resume.")
+    if path is None:
+        method = str((config.get("method") or {}).get("class_path", "run")).rsplit(".", 1)[-1].lower()
+        name = os.environ.setdefault(_RUN_VARIABLE, f"{method}-{time.strftime('%Y%m%d-%H%M%S')}")
+        path = Path("runs") / name
+    if path.exists() and not path.is_dir():
+        raise MultisegError(f"the run folder {path} is a file.")
+    return path
+
+
+def _resolve(config: Config, run: RunFolder, resume: bool) -> Config:
+    """The complete configuration; when resuming, the run's own, which the given one must not contradict."""
+    if not (resume and run.config_path.is_file()):
+        return resolve(config)
+    saved = run.read_config()
+    if config:
+        for key, old, new in _differences(saved, resolve(config)):
+            raise MultisegError(f"{run.path} was started with {key} = {old}, not {new}; a resumed run keeps its settings.")
+    return saved
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(name for name in new if name not in old)]
+        return [found for k in keys for found in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
+    return [] if old == new else [(key, old, new)]
+
+
+def _check_checkpoint(path: Path, settings: TrainerSettings) -> None:
+    step = read_checkpoint(path)["global_step"]
+    if step >= settings.steps:
+        raise MultisegError(f"{path} is at step {step} of {settings.steps}: the run is finished.")
+
+
+def _prepare_torch(settings: TrainerSettings) -> None:
+    lightning.seed_everything(settings.seed, verbose=False)
+    torch.set_float32_matmul_precision("high")
+
+
+def _rank() -> int:
+    rank: int = rank_zero_only.rank or 0
+    return rank
