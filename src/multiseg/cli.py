@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import multiseg
 from multiseg.errors import MultisegError, did_you_mean
@@ -22,12 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit code: 0; 1 where a check found faults; 2 for wrong input; 130 after Ctrl-C.
     """
     parser = make_parser()
-    given, unknown = parser.parse_known_args(arguments)
     try:
-        given.overrides = parse_overrides(unknown)
-        if given.overrides and given.command != "train":
-            name = f"--{given.overrides[0][0]}"
-            raise MultisegError(f"{given.command} has no option '{name}'; {did_you_mean(name, _options_of(parser, given))}")
+        plain, overrides = split_overrides(parser, sys.argv[1:] if arguments is None else list(arguments))
+        given = parser.parse_args(plain)
+        given.overrides = overrides
         run: Command = given.run_command
         return run(given)
     except MultisegError as error:
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="multiseg",
         description="One segmentation model from many datasets whose label sets disagree.",
         epilog="example: multiseg train multi_head --data camvid=/d/CamVid --data idd_lite=/d/idd20k_lite",
@@ -69,31 +68,63 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """`--KEY VALUE` and `--KEY=VALUE` pairs.
+class Parser(argparse.ArgumentParser):
+    """Its errors are ours: one line, with the nearest valid option."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            wrong = message.split(": ", 1)[1].split()[0]
+            if wrong.startswith("-"):
+                raise MultisegError(f"{self.prog} has no option '{wrong}'; {did_you_mean(wrong, option_names(self))}")
+        if match := re.match(r"argument COMMAND: invalid choice: '(.+?)'", message):
+            raise MultisegError(f"no command '{match[1]}'; {did_you_mean(match[1], command_parsers(self))}")
+        raise MultisegError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Unknown options are reported by the command they were given to, which knows the nearest valid one."""
+        given, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            command_parsers(self)[given.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+        return given
+
+
+def option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """Its long options."""
+    return [name for action in parser._actions for name in action.option_strings if name.startswith("--")]
+
+
+def command_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command."""
+    action = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def split_overrides(
+    parser: argparse.ArgumentParser, arguments: list[str]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Takes `--KEY VALUE` and `--KEY=VALUE` of any key out of the arguments of `train`.
 
     Raises:
-        MultisegError: something is no option, or has no value.
+        MultisegError: a key has no value.
     """
+    if "train" not in arguments[:1]:
+        return arguments, []
+    known = option_names(command_parsers(parser)["train"])
+    plain: list[str] = []
     pairs: list[tuple[str, str]] = []
     queue = list(arguments)
     while queue:
-        option = queue.pop(0)
-        if not option.startswith("--"):
-            raise MultisegError(f"'{option}' is neither an option nor an expected argument.")
-        key, equals, value = option[2:].partition("=")
+        argument = queue.pop(0)
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or f"--{key}" in known:
+            plain.append(argument)
+            continue
         if not equals:
             if not queue:
                 raise MultisegError(f"the option --{key} needs a value.")
             value = queue.pop(0)
         pairs.append((key, value))
-    return pairs
-
-
-def _options_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[str]:
-    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    command = subparsers.choices[given.command]
-    return [option for action in command._actions for option in action.option_strings if option.startswith("--")]
+    return plain, pairs
 
 
 def _command(commands: Any, name: str, run: Command, help_text: str, example: str) -> argparse.ArgumentParser:

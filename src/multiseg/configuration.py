@@ -136,8 +136,8 @@ def set_key(config: Config, dotted: str, text: str) -> None:
     """
     first, *rest = dotted.split(".")
     if first not in SECTIONS:
-        valid = [*SHORT_OPTIONS, *(f"{section}.…" for section in SECTIONS)]
-        raise MultisegError(f"no option '--{dotted}'; {did_you_mean(dotted, valid)}")
+        valid = [*(f"--{name.replace('_', '-')}" for name in SHORT_OPTIONS), *(f"--{section}.…" for section in SECTIONS)]
+        raise MultisegError(f"no option '--{dotted}'; {did_you_mean(f"--{dotted}", valid)}")
     if not rest:
         raise MultisegError(f"'--{dotted}' is a whole section; set its keys, as in --{dotted}.KEY VALUE.")
     try:

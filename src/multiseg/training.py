@@ -11,8 +11,11 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from timm.layers import convert_sync_batchnorm
 
 from multiseg.callbacks import Checkpoints, PlainProgress, Progress, StepSeeds
 from multiseg.checking import check_dataset
@@ -22,6 +25,7 @@ from multiseg.errors import MultisegError
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
+from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model
 from multiseg.weights import load_weights, read_weights
 
@@ -116,6 +120,10 @@ def _fit(experiment: Experiment, run: RunFolder, config: Config, checkpoint: Pat
     log = next(logger for logger in trainer.loggers if isinstance(logger, CsvLog))
     if checkpoint:
         log.resume(read_checkpoint(checkpoint)["global_step"])
+    if trainer.world_size > 1:
+        # torch's own is faster, but knows accelerators only
+        on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
+        synchronize_norms(method.network) if on_cpu else convert_sync_batchnorm(method.network)
     if settings.compile:
         method.network.compile()
     started = time.monotonic()

@@ -323,13 +323,12 @@ def read_image(path: Path) -> tv_tensors.Image:
 
 
 def _pixels(file: Image.Image) -> tv_tensors.Image:
-    if file.mode.startswith("I;16"):
-        grey = (np.asarray(file) >> 8).astype(np.uint8)
-        return tv_tensors.Image(torch.from_numpy(grey).expand(3, -1, -1).contiguous())
     if file.mode in ("I", "F"):
         raise ValueError("it has 32 bits a pixel, expected 8 or 16 a channel")
-    rgb = np.array(file.convert("RGB"))
-    return tv_tensors.Image(torch.from_numpy(rgb).permute(2, 0, 1).contiguous())
+    if file.mode.startswith("I;16"):
+        file = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
+    # like torchvision's JPEG decoder, channels last in memory
+    return tv_tensors.Image(torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1))
 
 
 def read_mask(path: Path, as_colors: bool) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """Intersection over union and accuracy, from one confusion matrix a dataset.
 
-Counts are summed over all images before anything is divided, as the benchmarks do: a mean of per-image mIoU is another number.
+Counts are summed over all images before anything is divided, as the benchmarks do: a mean of per-image mIoU is another
+number.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torchmetrics import Metric
 
 from multiseg.label_space import IGNORE
 
-#: Pixels counted at a time on a CPU: the temporaries of a piece stay in the cache, and torch runs it without waking threads.
+#: Pixels counted at a time on a CPU: the temporaries of a piece stay in the cache, and torch wakes no threads for it.
 _PIECE = 2**15
 
 
@@ -42,8 +43,8 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int) -> T
 def _count(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """A confusion matrix with a rim for what is out of range, so that nothing need be filtered or looked at first.
 
-    Counting is an integer `scatter_add_`: unlike `bincount` it neither synchronises with an accelerator nor is refused by
-    `torch.use_deterministic_algorithms`, and on a CPU it is no slower.
+    Counting is an integer `scatter_add_`: unlike `bincount` it neither synchronises with an accelerator nor is refused
+    by `torch.use_deterministic_algorithms`, and on a CPU it is no slower.
 
     Shape: (K + 3, K + 2) int64. Rows: below `IGNORE`, `IGNORE`, the classes, above. Columns: below, the classes, above.
     """
@@ -53,7 +54,7 @@ def _count(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     counts = torch.zeros(rows * columns, dtype=torch.int64, device=labels.device)
     one = torch.ones(1, dtype=torch.int64, device=labels.device)
     piece = _PIECE if labels.device.type == "cpu" else max(labels.numel(), 1)
-    pieces = zip(labels.reshape(-1).split(piece), predictions.reshape(-1).split(piece), strict=True)
+    pieces = zip(torch.split(labels.reshape(-1), piece), torch.split(predictions.reshape(-1), piece), strict=True)
     for true, predicted in pieces:
         row = true.long().clamp(IGNORE - 1, num_classes).sub_(IGNORE - 1)
         index = predicted.long().clamp(-1, num_classes).add_(1).add_(row, alpha=columns)
@@ -82,8 +83,8 @@ def _inner(counts: Tensor) -> Tensor:
 class Scores:
     """In percent. A class counts as present if a pixel of it is labelled; the means are over the present classes.
 
-    A class that is only predicted has no score of its own: it is absent, but its pixels are missed by the true classes and so
-    lower their scores. Where nothing at all is labelled the means are NaN.
+    A class that is only predicted has no score of its own: it is absent, but its pixels are missed by the true classes
+    and so lower their scores. Where nothing at all is labelled the means are NaN.
 
     Args:
         miou: mean of `per_class`.

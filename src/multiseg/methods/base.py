@@ -192,6 +192,7 @@ class SegmentationMethod(LightningModule):
             scales=self.inference.scales,
             flip=self.inference.flip,
             window=self.inference.window,
+            stride=self.network.stride,
         )
 
     # Validation

@@ -59,7 +59,7 @@ class PyramidPooling(Decoder):
         maps = [level]
         for part, reduce, matrix in zip(parts, self.reduce, spread, strict=True):
             pixels = matrix @ F.relu(reduce(part))  # (B, h w, share)
-            maps.append(pixels.mT.reshape(len(level), -1, height, width))
+            maps.append(torch.unflatten(pixels, 1, (height, width)).permute(0, 3, 1, 2))
         fused: Tensor = self.fuse(torch.cat(maps, 1))
         return fused
 

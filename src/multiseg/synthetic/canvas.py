@@ -132,10 +132,8 @@ class Canvas:
         if window is None:
             return
         columns, rows = self._columns[:, window[1]], self._rows[window[0]]
-        cover = np.minimum(columns - x0, x1 - columns).clip(-0.5, 0.5) + np.minimum(rows - y0, y1 - rows).clip(
-            -0.5, 0.5
-        )
-        self._fill(window, cover, color, shade=shade)
+        margin = np.minimum(np.minimum(columns - x0, x1 - columns), np.minimum(rows - y0, y1 - rows))
+        self._fill(window, margin + 0.5, color, shade=shade)
 
     def ellipse(
         self,

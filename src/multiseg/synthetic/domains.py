@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelClass, LabelSpace, pack_colors
-from multiseg.synthetic.places import harbour, room, square, street
 from multiseg.synthetic.canvas import Camera, Canvas, Color
+from multiseg.synthetic.places import harbour, room, square, street
 from multiseg.synthetic.stage import Stage
 from multiseg.synthetic.textures import Floats, TextureBank
 from multiseg.synthetic.world import WORLD_CLASSES, WORLD_IDS, Scene

@@ -8,7 +8,7 @@ from multiseg.synthetic.stage import Stage
 
 
 def tree(stage: Stage, x: float, z: float, height: float) -> None:
-    canvas, rng = stage.canvas, stage.rng
+    canvas = stage.canvas
     foot_x, foot_y = stage.foot(x, z)
     unit = stage.camera.scale(z)
     canvas.shadow(foot_x - 0.8 * stage.light_x * unit, foot_y, 0.3 * height * unit, 0.05 * height * unit, 0.4)
@@ -23,9 +23,15 @@ def tree(stage: Stage, x: float, z: float, height: float) -> None:
     for _ in range(3 if unit > 4 else 2):
         dx, dy = stage.between(-0.16, 0.16) * height, stage.between(-0.17, 0.13) * height
         radius = stage.between(0.16, 0.25) * height * unit
-        tint = tuple(channel * rng.uniform(0.85, 1.15) for channel in color)
+        leaf = stage.color(color, spread=0.05)
         canvas.blob(
-            foot_x + bend + dx * unit * spread, crown_y + dy * unit, radius * spread, radius, tint, edge, leaves
+            foot_x + bend + dx * unit * spread,
+            crown_y + dy * unit,
+            radius * spread,
+            radius,
+            leaf,
+            edge,
+            leaves,
         )
 
 

@@ -1,7 +1,7 @@
 """People on foot and on bicycles.
 
-All domains share these figures; only light, surroundings and optics differ. That is what lets a model trained on several
-of the datasets learn more about a person than each dataset alone could teach it.
+All domains share these figures; only light, surroundings and optics differ. That is what lets a model trained on
+several of the datasets learn more about a person than each dataset alone could teach it.
 """
 
 from __future__ import annotations

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from multiseg.synthetic.canvas import Camera, Canvas, Color, Point
 from multiseg.synthetic.textures import Floats, TextureBank
@@ -18,7 +17,7 @@ class Stage:
 
     Args:
         size: height and width of the picture.
-        rng: all chance of the scene; the standard library's, because it draws single numbers ten times faster than numpy.
+        rng: all chance of the scene; the standard library's, as it draws single numbers ten times faster than numpy.
         textures: of the domain.
         camera: through which the scene is seen.
     """
@@ -69,10 +68,10 @@ class Stage:
 
     def screen(self, texture: str, pixels_per_metre: float) -> Floats:
         """A texture as large as the canvas at about this resolution, made once per scene. Shape: (H, W)."""
-        octave = round(2 * np.log2(max(pixels_per_metre, 1.0)))
+        octave = round(math.log2(max(pixels_per_metre, 1.0)))
         key = (texture, octave)
         if key not in self._screens:
-            self._screens[key] = self.textures.patch(texture, *self.canvas.size, 2 ** (octave / 2), self.offset())
+            self._screens[key] = self.textures.patch(texture, *self.canvas.size, 2.0**octave, self.offset())
         return self._screens[key]
 
     def foot(self, x: float, z: float) -> Point:

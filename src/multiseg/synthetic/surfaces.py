@@ -12,17 +12,17 @@ from multiseg.synthetic import palettes
 from multiseg.synthetic.canvas import Color, Surface
 from multiseg.synthetic.stage import Stage
 from multiseg.synthetic.textures import Floats
-from multiseg.synthetic.world import WORLD_IDS
+from multiseg.synthetic.world import WALL_MATERIALS, WORLD_IDS
 
 Mask = NDArray[np.bool_]
 
-#: Textures that facades and free-standing walls have in common.
 _EVERYWHERE = np.ones((1, 1), np.bool_)
 
 #: Neighbouring windows differ in tone.
 _PANE_TONES = np.linspace(0.8, 1.2, 16, dtype=np.float32)
 
-_WALL_TEXTURE = {"brick": "brick", "concrete": "concrete", "panel": "panel", "plaster": "plaster"}
+#: Facades share the materials of free-standing walls, so that a wall is not known by its texture alone.
+_FACADES = (*WALL_MATERIALS, "plaster")
 
 
 def textured(
@@ -52,7 +52,7 @@ def wall(stage: Stage, surface: Surface | None, material: str, color: Color, top
     """A free-standing or inner wall of brick, concrete or panels, with a coping just below `top`."""
     if surface is None:
         return
-    paint = textured(stage, surface, color, _WALL_TEXTURE[material], shade)
+    paint = textured(stage, surface, color, material, shade)
     paint *= np.where(surface.up > top - 0.12, np.float32(1.22), np.float32(1))
     paint *= 0.75 + 0.25 * (surface.up * 2).clip(0, 1)  # darker where it meets the ground
     stage.canvas.cover(surface, f"wall-{material}", paint, _EVERYWHERE)
@@ -72,7 +72,7 @@ def facade(stage: Stage, surface: Surface | None, height: float, lit: float, sha
         return
     canvas = stage.canvas
     color, trim = stage.color(*palettes.MASONRY, spread=0.09), stage.between(0.75, 1.3)
-    paint = textured(stage, surface, color, stage.rng.choice(list(_WALL_TEXTURE.values())), shade)
+    paint = textured(stage, surface, color, stage.rng.choice(_FACADES), shade)
     bay, storey = stage.between(1.9, 3.2), stage.between(2.7, 3.4)
     column, row = surface.across / np.float32(bay) + 500, surface.up / np.float32(storey)
     column_id, row_id = np.floor(column).astype(np.int32), np.floor(row).astype(np.int32)

@@ -6,11 +6,13 @@ A texture is a factor on a surface's colour with mean 1, so that the same brick 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+#: float32 throughout.
+Floats = NDArray[np.floating[Any]]
 
 #: Side of a tile in texels, and texels a metre: a tile spans 8 m.
 _TILE = 256
@@ -38,7 +40,7 @@ class TextureBank:
         #: Sensor noise: unit variance, slightly blotchy as after demosaicing.
         white = rng.standard_normal((3, _TILE, _TILE))
         blotchy = white + 0.6 * (np.roll(white, 1, 1) + np.roll(white, 1, 2))
-        self._grain = (blotchy / blotchy.std()).astype(np.float32)
+        self._grain: Floats = (blotchy / blotchy.std()).astype(np.float32)
 
     def sample(self, name: str, across: Floats, up: Floats, pixels_per_metre: float) -> Floats:
         """A texture at points given in metres.
@@ -68,7 +70,8 @@ class TextureBank:
     def grain(self, height: int, width: int, offset: tuple[int, int]) -> Floats:
         """Sensor noise of unit variance. Shape: (3, height, width)."""
         rows, columns = ((np.arange(n) + o) % _TILE for n, o in ((height, offset[0]), (width, offset[1])))
-        return self._grain.take(rows, 1).take(columns, 2)
+        grain: Floats = self._grain.take(rows, 1).take(columns, 2)
+        return grain
 
     def _level(self, name: str, pixels_per_metre: float) -> tuple[Floats, float]:
         """The tile that suits a resolution, and its texels a metre."""
@@ -110,7 +113,8 @@ def _fractal(rng: np.random.Generator, slope: float, stretch: tuple[float, float
     spectrum = np.fft.rfft2(rng.standard_normal((_TILE, _TILE))) / np.maximum(frequency, 2.0) ** slope
     spectrum[0, 0] = 0
     noise = np.fft.irfft2(spectrum, (_TILE, _TILE))
-    return (noise / noise.std()).astype(np.float32)
+    scaled: Floats = (noise / noise.std()).astype(np.float32)
+    return scaled
 
 
 def _bricks(rng: np.random.Generator, width: int, height: int, tint: float = 0.16, joint: float = 0.62) -> Floats:
@@ -128,7 +132,8 @@ def _concrete(rng: np.random.Generator) -> Floats:
     rows, columns = np.indices((_TILE, _TILE))
     joints = np.where((rows % 32 == 0) | (columns % 64 == 0), 0.72, 1.0)
     holes = np.where((abs(rows % 32 - 16) < 1) & (abs(columns % 32 - 16) < 1), 0.6, 1.0)
-    return joints * holes * (1 + 0.08 * _fractal(rng, 1.0, stretch=(1.0, 0.1)))
+    slabs: Floats = joints * holes * (1 + 0.08 * _fractal(rng, 1.0, stretch=(1.0, 0.1)))
+    return slabs
 
 
 def _panel(rng: np.random.Generator) -> Floats:

@@ -124,7 +124,7 @@ def _tires(stage: Stage, left: float, right: float, z0: float, z1: float, across
     ]
     stage.canvas.polygon(shade, (0.05, 0.05, 0.055))
     if not across:
-        for z in (z1 - 0.9, z0 + 0.1):
+        for z in (z1 - 0.9, z0 + 0.1) if stage.camera.scale(z0) > _SMALL else (z0 + 0.1,):
             for x in (left + 0.05, right - 0.27):
                 (x0, y0), (x1, y1) = point(x, 0.55, z), point(x + 0.22, 0.0, z)
                 stage.canvas.box(x0, y0, x1, y1, palettes.DARK)

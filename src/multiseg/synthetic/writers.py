@@ -84,30 +84,51 @@ def write_datasets(
             raise MultisegError(f"no synthetic domain '{name}'; {did_you_mean(name, DOMAINS)}")
     if min(*counts.values(), workers) < 1:
         raise MultisegError("synthetic datasets need at least one image in each split and one worker.")
-    settings = {"seed": seed, "images": counts, "size": size}
-    total, done = len(names) * sum(counts.values()), 0
     for name in names:
         _refuse_foreign(root / name)
+    total, done = len(names) * sum(counts.values()), 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
     try:
         for name in names:
-            partial_folder = root / f".{name}.partial"
-            shutil.rmtree(partial_folder, ignore_errors=True)
-            domain = DOMAINS[name]
-            _make_folders(partial_folder, domain)
-            jobs = [_Job(partial_folder, name, split, i, seed, size) for split, n in counts.items() for i in range(n)]
-            records: list[dict[str, Any]] = []
-            for record in _run(jobs, workers):
-                records.append(record)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-            _finish(partial_folder, domain, records, settings)
-            if (root / name).exists():
-                shutil.rmtree(root / name)
-            partial_folder.rename(root / name)
+            _write_domain(root / name, DOMAINS[name], counts, seed, size, workers, tick)
     except OSError as error:
         raise MultisegError(f"{error.filename or root} cannot be written: {error.strerror or error}.") from None
     return {name: root / name for name in names}
+
+
+def _write_domain(
+    folder: Path,
+    domain: Domain,
+    counts: dict[str, int],
+    seed: int,
+    size: tuple[int, int] | None,
+    workers: int,
+    tick: Callable[[], None],
+) -> None:
+    """Writes beside the target and renames at the end, so that a broken run never looks like a dataset."""
+    unfinished = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        _make_folders(unfinished, domain)
+        jobs = [_Job(unfinished, domain.name, split, i, seed, size) for split, n in counts.items() for i in range(n)]
+        records = []
+        for record in _run(jobs, workers):
+            records.append(record)
+            tick()
+        _write_index(unfinished, domain, records)
+        settings = {"domain": domain.name, "seed": seed, "images": counts, "size": size}
+        (unfinished / MARKER).write_text(json.dumps(settings, indent=2) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _run(jobs: Sequence[_Job], workers: int) -> Iterable[dict[str, Any]]:
@@ -190,7 +211,7 @@ def _write_cityscapes(job: _Job, domain: Domain, scene: Scene) -> dict[str, Any]
 
 
 def cityscapes_instances(domain: Domain, scene: Scene) -> NDArray[np.int32]:
-    """Cityscapes' instance ids: `1000 * label id + number` for things, counted from 0 for each class; else the label id.
+    """Cityscapes' instance ids: `1000 * label id + number` for things, counted from 0 in each class; else the label id.
 
     Shape: (H, W).
     """
@@ -236,7 +257,7 @@ def _extent(rank: NDArray[np.int32], count: int, axis: int) -> tuple[NDArray[np.
     return touched.argmax(1), length - touched[:, ::-1].argmax(1)
 
 
-def _finish(folder: Path, domain: Domain, records: list[dict[str, Any]], settings: dict[str, Any]) -> None:
+def _write_index(folder: Path, domain: Domain, records: list[dict[str, Any]]) -> None:
     """The files that describe the dataset as a whole."""
     if domain.masks == "cityscapes":
         for split in _CITIES:
@@ -249,7 +270,6 @@ def _finish(folder: Path, domain: Domain, records: list[dict[str, Any]], setting
             (folder / f"gtFine/cityscapes_panoptic_{split}.json").write_text(json.dumps(panoptic))
     else:
         (folder / "dataset.yaml").write_text(dataset_yaml(domain))
-    (folder / MARKER).write_text(json.dumps({"domain": domain.name, **settings}, indent=2) + "\n")
 
 
 def _categories(domain: Domain) -> list[dict[str, Any]]:

@@ -45,8 +45,8 @@ def compose(stage: Stage) -> None:
             stage.put(thing, between(-0.6, 0.6) * z, z)
     for _ in stage.times(1, 3):
         z = between(7, inland)
-        thing = stage.rng.choice((vehicles.car, vehicles.car, vehicles.truck))
-        stage.put(thing, between(-0.6, 0.6) * z, z, across=stage.chance(0.6))
+        vehicle = stage.rng.choice((vehicles.car, vehicles.car, vehicles.truck))
+        stage.put(vehicle, between(-0.6, 0.6) * z, z, across=stage.chance(0.6))
     stage.draw_all()
 
 

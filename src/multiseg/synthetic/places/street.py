@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from multiseg.synthetic import outdoors, palettes, people, surfaces, vehicles
 from multiseg.synthetic.canvas import Camera
@@ -22,10 +23,15 @@ def compose(stage: Stage) -> None:
     middle, half, walk = between(-2.2, 1.0), between(3.2, 4.6), between(1.6, 2.8)
     bend = between(-0.004, 0.004)
     _lay_road(stage, middle, half, walk, bend)
+
+    def beside(side: int, offset: float, z: float) -> float:
+        """The x of what stands `offset` metres from the kerb, outwards."""
+        return middle + bend * z * z + side * (half + offset)
+
     for side in (-1, 1):
         _line_with_houses(stage, side, middle + side * (half + walk))
-        _furnish_pavement(stage, lambda offset, z, side=side: middle + bend * z * z + side * (half + offset), walk)
-    _fill_road(stage, lambda z: middle + bend * z * z + stage.rng.choice((-1, 1)) * half * between(0.38, 0.6))
+        _furnish_pavement(stage, partial(beside, side), walk)
+    _fill_road(stage, lambda z: beside(stage.rng.choice((-1, 1)), -half * between(0.4, 0.62), z))
     stage.draw_all()
     _own_bonnet(stage)
 

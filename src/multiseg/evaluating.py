@@ -1,0 +1,184 @@
+"""`multiseg evaluate` and `multiseg predict`: a run on datasets and on images."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from multiseg.configuration import Config
+from multiseg.console import progress_bar, results, say
+from multiseg.datasets import SegmentationDataset
+from multiseg.datasets.base import read_image
+from multiseg.errors import MultisegError
+from multiseg.evaluation.overlays import legend, overlay, with_legend
+from multiseg.label_space import LabelSpace
+from multiseg.loading.datamodule import DatasetEntry, open_dataset
+from multiseg.predictor import Evaluation, Predictor
+from multiseg.run_folder import RunFolder, load_model
+from multiseg.tables import open_named, show_classes, show_metrics
+from multiseg.taxonomy import Remapping, read_relations, remap_by_name, remap_by_relations
+
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
+
+
+def evaluate_run(run: RunFolder, given: Namespace) -> int:
+    """Score a run on its own datasets, or on the given ones, and print it."""
+    predictor = make_predictor(run, given)
+    datasets = open_named(given.datasets, given.split or "val") if given.datasets else own_datasets(run, given.split)
+    evaluations = {}
+    for name, dataset in datasets.items():
+        taxonomy, remapping = choose_taxonomy(predictor, dataset, given.taxonomy, given.relations)
+        done = 0
+        with progress_bar(name, len(dataset)) as advance:
+
+            def count(images: int, advance: Any = advance) -> None:
+                nonlocal done
+                done += images
+                advance(done)
+
+            evaluations[name] = predictor.evaluate(dataset, taxonomy, remapping, progress=count)
+    _print_evaluations(evaluations, given.json)
+    return 0
+
+
+def make_predictor(run: RunFolder, given: Namespace) -> Predictor:
+    """The run's model, to predict as the command line says."""
+    model = load_model(run)
+    inference = model.method.inference
+    if given.scales:
+        inference = replace(inference, scales=tuple(given.scales))
+    if given.flip:
+        inference = replace(inference, flip=True)
+    if given.sliding:
+        size = next(iter(model.inputs.values()))
+        inference = replace(inference, window=size.crop)
+    return Predictor(model, given.device, inference)
+
+
+def own_datasets(run: RunFolder, split: str | None = None) -> dict[str, SegmentationDataset]:
+    """The datasets a run was trained on, in the splits it is evaluated on.
+
+    Raises:
+        MultisegError: they are not where they were in training, or there is no such split.
+    """
+    entries: Config = run.read_config()["data"]["datasets"]
+    return {name: open_dataset(name, DatasetEntry(**entry), split or "val") for name, entry in entries.items()}
+
+
+def choose_taxonomy(
+    predictor: Predictor, dataset: SegmentationDataset, taxonomy: str | None, relations: Path | None
+) -> tuple[str, Remapping | None]:
+    """In which taxonomy to predict on a dataset, and how its classes become the dataset's. Never chosen silently.
+
+    Raises:
+        MultisegError: the dataset is none of the model's and no taxonomy is named, or no class maps.
+    """
+    if taxonomy is None and dataset.name in predictor.taxonomies:
+        space = predictor.taxonomies[dataset.name]
+        if space.names == dataset.label_space.names:
+            return dataset.name, None
+    if taxonomy is None:
+        raise MultisegError(
+            f"the model was not trained on '{dataset.name}': name the taxonomy to predict in with --taxonomy "
+            f"({', '.join(predictor.taxonomies)})."
+        )
+    source = predictor.taxonomy(taxonomy)
+    if source.names == dataset.label_space.names:
+        return taxonomy, None
+    if relations:
+        facts = read_relations(relations, [source, dataset.label_space])
+        return taxonomy, remap_by_relations(source, dataset.label_space, facts)
+    return taxonomy, remap_by_name(source, dataset.label_space)
+
+
+def predict_images(run: RunFolder, given: Namespace) -> int:
+    """Write, for each image, an overlay with a legend and a PNG of class ids."""
+    predictor = make_predictor(run, given)
+    taxonomy = predictor.taxonomy(given.taxonomy)
+    files = image_files(given.images)
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MultisegError(f"cannot write to {given.out}: {error.strerror}.") from None
+    names = _output_names(files)
+    written: dict[str, Any] = {}
+    with progress_bar("predicting", len(files)) as advance:
+        for number, (file, name) in enumerate(zip(files, names, strict=True), 1):
+            image = read_image(file)
+            labels = predictor.predict(image, taxonomy.name)
+            written[str(file)] = write_prediction(image, labels, taxonomy, given.out / name)
+            advance(number)
+    if given.json:
+        print(json.dumps(written, ensure_ascii=False))
+    else:
+        say(f"{len(files)} images in the taxonomy '{taxonomy.name}':")
+        for entry in written.values():
+            results.print(entry["overlay"], markup=False, soft_wrap=True)
+    return 0
+
+
+def write_prediction(image: Tensor, labels: Tensor, taxonomy: LabelSpace, stem: Path) -> dict[str, Any]:
+    """Write STEM_overlay.png and STEM_labels.png (contiguous ids); returns their paths and the share of each class."""
+    array = labels.numpy()
+    picture = with_legend(overlay(image, array, taxonomy), legend(taxonomy, np.unique(array)))
+    overlay_path, labels_path = Path(f"{stem}_overlay.png"), Path(f"{stem}_labels.png")
+    picture.save(overlay_path)
+    Image.fromarray(array.astype(np.uint8 if len(taxonomy) <= 256 else np.uint16)).save(labels_path)
+    shares = np.bincount(array.ravel(), minlength=len(taxonomy)) / array.size
+    return {
+        "overlay": str(overlay_path),
+        "labels": str(labels_path),
+        "shares": {name: round(float(share), 4) for name, share in zip(taxonomy.names, shares, strict=True) if share},
+    }
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """Files as given, and the images directly inside folders.
+
+    Raises:
+        MultisegError: a path does not exist, or a folder holds no image.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES)
+            if not inside:
+                raise MultisegError(f"{path} holds no image ({', '.join(sorted(_IMAGE_SUFFIXES))}).")
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise MultisegError(f"{path} does not exist.")
+    return files
+
+
+def _output_names(files: Sequence[Path]) -> list[str]:
+    """Stems, numbered where two files share one."""
+    stems = [file.stem for file in files]
+    return [stem if stems.count(stem) == 1 else f"{number:04d}_{stem}" for number, stem in enumerate(stems)]
+
+
+def _print_evaluations(evaluations: dict[str, Evaluation], as_json: bool) -> None:
+    data = {name: evaluation.to_json() for name, evaluation in evaluations.items()}
+    mean = sum(entry["mIoU"] for entry in data.values()) / len(data)
+    if as_json:
+        print(json.dumps({"datasets": data, "mean": {"mIoU": mean}}, ensure_ascii=False))
+        return
+    show_metrics({"datasets": data})
+    for name, entry in data.items():
+        results.print()
+        show_classes(f"{name} {entry['split']}", entry)
+        if entry["unreached"]:
+            results.print(
+                f"left out, since taxonomy '{entry['taxonomy']}' has no counterpart: {', '.join(entry['unreached'])}",
+                markup=False,
+                soft_wrap=True,
+            )

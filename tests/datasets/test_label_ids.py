@@ -1,0 +1,28 @@
+"""Label tables against CSVs typed from the official sources, where a wrong order would show."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from multiseg.datasets import all_readers, find_reader
+
+TABLES = Path(__file__).parent / "label_ids"
+
+
+@pytest.mark.parametrize("reader", sorted(set(all_readers()) - {"folder"}))
+def test_the_table_is_the_official_one(reader):
+    with (TABLES / f"{reader.removesuffix('_swapped')}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    official = [
+        (row["name"], (int(row["raw_id"]),), (int(row["r"]), int(row["g"]), int(row["b"])), row["thing"] == "1")
+        for row in rows
+        if row["ignored"] == "0"
+    ]
+    space = find_reader(reader).label_space
+    assert [(entry.name, entry.raw_ids, entry.color, entry.thing) for entry in space.classes] == official
+    assert sorted(space.ignore_ids) == sorted(int(row["raw_id"]) for row in rows if row["ignored"] == "1")
+
+
+def test_every_table_belongs_to_a_reader():
+    assert {path.stem for path in TABLES.glob("*.csv")} <= set(all_readers())

@@ -1,0 +1,111 @@
+"""Batch plans: the right shares, no repetition within an epoch, the same for any number of ranks and any start."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from multiseg.errors import MultisegError
+from multiseg.loading.sampling import Alternating, BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
+
+SIZES = {"small": 7, "large": 70}
+
+
+def batches(plan: BatchPlan, start: int = 0, stop: int = 50, batch_size: int = 6, **rank: int) -> list[list[Draw]]:
+    return list(PlannedSampler(plan, SIZES, batch_size, seed=3, start=start, stop=stop, **rank))
+
+
+PLANS = [Mixed(), Mixed(exponent=1.0), Mixed(weights={"small": 1, "large": 2}), Alternating(), Alternating(exponent=0.5)]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_run_resumed_anywhere_goes_on_with_the_same_batches(plan: BatchPlan) -> None:
+    whole = batches(plan)
+    for start in (1, 17, 49):
+        assert batches(plan, start=start) == whole[start:]
+
+
+def test_resuming_crosses_the_blocks_in_which_batches_are_counted() -> None:
+    whole = batches(Mixed(exponent=0.3), stop=9000)
+    assert batches(Mixed(exponent=0.3), start=8500, stop=9000) == whole[8500:]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_share_each_global_batch(plan: BatchPlan, world: int) -> None:
+    whole = batches(plan)
+    parts = [batches(plan, rank=rank, world_size=world) for rank in range(world)]
+    for number, batch in enumerate(whole):
+        shared = [draw for part in parts for draw in part[number]]
+        assert sorted(shared) == sorted(batch)
+        assert all(len(part[number]) == len(batch) // world for part in parts)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_epoch_of_a_dataset_holds_each_image_once(plan: BatchPlan) -> None:
+    seen = [draw.index for batch in batches(plan, stop=200) for draw in batch if draw.dataset == 0]
+    for epoch in range(len(seen) // 7):
+        assert sorted(seen[7 * epoch : 7 * epoch + 7]) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("plan", "small"),
+    [
+        (Mixed(), 0.5),
+        (Mixed(exponent=1.0), 7 / 77),
+        (Mixed(exponent=0.5), 7**0.5 / (7**0.5 + 70**0.5)),
+        (Mixed(weights={"small": 1, "large": 3}), 0.25),
+        (Alternating(), 0.5),
+        (Alternating(exponent=1.0), 7 / 77),
+    ],
+)
+def test_shares(plan: BatchPlan, small: float) -> None:
+    counts = Counter(draw.dataset for batch in batches(plan, stop=2000) for draw in batch)
+    assert counts[0] / sum(counts.values()) == pytest.approx(small, abs=0.01)
+
+
+def test_mixed_batches_vary_by_at_most_one_image() -> None:
+    for batch in batches(Mixed(weights={"small": 0.3, "large": 0.7}), stop=300):
+        assert sum(draw.dataset == 0 for draw in batch) in (1, 2)  # 6 × 0.3 = 1.8
+
+
+def test_alternating_batches_hold_one_dataset_each_and_take_turns() -> None:
+    order = [{draw.dataset for draw in batch} for batch in batches(Alternating(interval=2), stop=8)]
+    assert order == [{0}, {0}, {1}, {1}, {0}, {0}, {1}, {1}]
+
+
+def test_augmentation_seeds_differ_between_draws_of_one_image() -> None:
+    draws = [draw for batch in batches(Mixed(), stop=100) for draw in batch]
+    assert len({draw.seed for draw in draws}) == len(draws)
+
+
+def test_another_seed_gives_another_order() -> None:
+    other = list(PlannedSampler(Mixed(), SIZES, 6, seed=4, start=0, stop=50))
+    assert other != batches(Mixed())
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [({"smal": 1.0, "large": 1.0}, "did you mean 'small'"), ({"small": 1.0}, "large"), ({"small": 0, "large": 1}, "positive")],
+)
+def test_faulty_weights(weights: dict[str, float], message: str) -> None:
+    with pytest.raises(MultisegError, match=message):
+        Mixed(weights=weights).probabilities(SIZES)
+
+
+def test_indivisible_batch_is_refused() -> None:
+    with pytest.raises(MultisegError, match="6 images cannot be shared equally among 4"):
+        batches(Mixed(), world_size=4)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_evaluation_shards_cover_everything_once(world: int) -> None:
+    seen = [index for rank in range(world) for index in ShardSampler(5, rank, world)]
+    assert sorted(seen) == list(range(5))
+
+
+def test_many_datasets_in_a_small_batch() -> None:
+    sizes = {f"d{i}": 10 for i in range(1000)}
+    sampler = PlannedSampler(Mixed(), sizes, 16, seed=0, start=0, stop=1000)
+    counts = np.bincount([draw.dataset for batch in sampler for draw in batch], minlength=1000)
+    assert counts.sum() == 16_000 and counts.min() >= 4 and counts.max() <= 32

@@ -1,0 +1,137 @@
+import logging
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from multiseg.errors import MultisegError
+from multiseg.networks.backbone import Backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride", "strides"),
+    [
+        ("test_resnet", 32, [2, 4, 8, 16, 32]),
+        ("test_resnet", 8, [2, 4, 8, 8, 8]),
+        ("test_convnext", 32, [4, 8, 16, 32]),
+        ("test_convnext", 16, [4, 8, 16, 16]),
+        ("test_vit", 32, [16, 16, 16]),
+    ],
+)
+@pytest.mark.parametrize("size", [(64, 96), (70, 93)])
+def test_levels_have_the_promised_channels_and_strides_at_any_size(name, output_stride, strides, size):
+    backbone = Backbone(name, output_stride=output_stride).eval()
+    assert backbone.strides == strides
+    coarsest = max(strides)
+    height, width = (-(-length // coarsest) * coarsest for length in size)
+    with torch.no_grad():
+        pyramid = backbone(torch.randn(2, 3, *size))
+    expected = [(2, c, height // s, width // s) for c, s in zip(backbone.channels, strides, strict=True)]
+    assert [tuple(level.shape) for level in pyramid] == expected
+
+
+def test_padding_is_zero_at_right_and_bottom():
+    backbone = Backbone("test_resnet").eval()
+    images = torch.randn(1, 3, 40, 50)
+    padded = torch.zeros(1, 3, 64, 64)
+    padded[..., :40, :50] = images
+    with torch.no_grad():
+        for level, expected in zip(backbone(images), backbone(padded), strict=True):
+            torch.testing.assert_close(level, expected)
+
+
+def test_channels_last_transformers_yield_channels_first():
+    backbone = Backbone("swin_tiny_patch4_window7_224").eval()
+    with torch.no_grad():
+        pyramid = backbone(torch.randn(1, 3, 64, 96))
+    assert [tuple(level.shape[1:]) for level in pyramid] == [(96, 16, 24), (192, 8, 12), (384, 4, 6), (768, 2, 3)]
+
+
+def test_normalisation_is_the_models():
+    assert Backbone("resnet18").mean == (0.485, 0.456, 0.406)
+    assert Backbone("test_vit").std == (0.5, 0.5, 0.5)
+
+
+def test_every_parameter_gets_a_gradient():
+    for name in ("test_resnet", "test_convnext", "test_vit"):  # else DDP waits for those that get none
+        backbone = Backbone(name)
+        backbone(torch.randn(2, 3, 64, 64))[-1].square().sum().backward()
+        assert [key for key, value in backbone.named_parameters() if value.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
+def test_a_plain_timm_checkpoint_fits_whole(name, tmp_path, caplog):
+    model = timm.create_model(name).eval()
+    torch.save(
+        {"state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}, tmp_path / "a.pth"
+    )
+    with caplog.at_level(logging.WARNING):
+        backbone = Backbone(name, weights=str(tmp_path / "a.pth")).eval()
+    assert caplog.text == ""  # complete; the classifier left over is no reason to warn
+    images = torch.randn(1, 3, 160, 160)
+    with torch.no_grad():
+        features = model.forward_intermediates(images, intermediates_only=True, norm=False)
+        torch.testing.assert_close(backbone(images)[-1], features[-1])
+
+
+def test_the_backbone_of_a_run_fits(tmp_path):
+    source = Backbone("test_resnet")
+    (tmp_path / "model").mkdir()
+    state = {f"network.backbone.{key}": value for key, value in source.state_dict().items()}
+    save_file({**state, "classifiers.a.weight": torch.zeros(3, 3)}, tmp_path / "model" / "model.safetensors")
+    backbone = Backbone("test_resnet", weights=str(tmp_path))
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key]), key
+
+
+def test_an_incomplete_file_is_warned_of(tmp_path, caplog):
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save({key: value for key, value in state.items() if not key.startswith("layer4")}, tmp_path / "part.pth")
+    with caplog.at_level(logging.WARNING):
+        Backbone("test_resnet", weights=str(tmp_path / "part.pth"))
+    assert "not in the file" in caplog.text
+    assert "layer4.0" in caplog.text
+
+
+def test_drop_path_reaches_the_model():
+    backbone = Backbone("test_convnext", drop_path=0.5)
+    rates = [part.drop_prob for part in backbone.modules() if hasattr(part, "drop_prob")]
+    assert max(rates) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet19"}, "did you mean 'resnet18'"),
+        ({"name": "test_vit", "output_stride": 8}, "test_vit.*output_stride 8"),
+        ({"name": "hrnet_w18_small", "output_stride": 8}, "hrnet_w18_small.*output_stride 8"),
+        ({"name": "resnet18.nonesuch"}, "nonesuch"),
+        ({"name": "test_resnet", "weights": "imagenet"}, "'imagenet'.*'timm'"),
+    ],
+)
+def test_what_cannot_be_had_is_one_line(arguments, message):
+    with pytest.raises(MultisegError, match=message) as caught:
+        Backbone(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failing_download_is_one_line(monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError("no connection\nand a long story")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(MultisegError, match=r"'test_resnet' cannot be had \(no connection\).*local file") as caught:
+        Backbone("test_resnet", weights="timm")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_one_size_says_so():
+    backbone = Backbone("mixer_s32_224")
+    with pytest.raises(MultisegError, match=r"mixer_s32_224.*96×64"):
+        backbone(torch.zeros(1, 3, 64, 96))
+
+
+def test_a_model_that_loses_pixels_is_refused():
+    with pytest.raises(MultisegError, match=r"inception_v3.*strides"), torch.no_grad():
+        Backbone("inception_v3").eval()(torch.zeros(1, 3, 96, 96))

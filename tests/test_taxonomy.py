@@ -1,0 +1,94 @@
+"""Relations in and out of a TSV, and remapping by them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multiseg.errors import MultisegError
+from multiseg.label_space import IGNORE, LabelClass, LabelSpace
+from multiseg.taxonomy import (
+    Relation,
+    read_relations,
+    relations_by_name,
+    remap_by_name,
+    remap_by_relations,
+    write_relations,
+)
+
+
+def space(name: str, *classes: str) -> LabelSpace:
+    return LabelSpace(name, tuple(LabelClass(c, (i,), (0, 0, 0)) for i, c in enumerate(classes)))
+
+
+FINE = space("fine", "car", "bus", "sky")
+COARSE = space("coarse", "Sky", "vehicle", "road")
+FACTS = [
+    Relation("fine", "car", "part of", "coarse", "vehicle"),
+    Relation("coarse", "vehicle", "contains", "fine", "bus"),  # told from the other side
+    Relation("fine", "sky", "same", "coarse", "Sky"),
+]
+
+
+def test_remap_by_name_ignores_what_has_no_partner() -> None:
+    remapping = remap_by_name(FINE, COARSE)
+    assert remapping(np.array([[0, 1, 2, IGNORE]], np.int16)).tolist() == [[IGNORE, IGNORE, 0, IGNORE]]
+    assert remapping.unmapped == ("car", "bus")
+    assert remapping.unreached == ("vehicle", "road")
+
+
+def test_remap_by_relations_reads_both_directions() -> None:
+    assert remap_by_relations(FINE, COARSE, FACTS).table == (1, 1, 0)
+
+
+def test_a_part_cannot_be_told_from_the_whole() -> None:
+    """coarse → fine: a vehicle may be a car or a bus, so it maps to neither."""
+    assert remap_by_relations(COARSE, FINE, FACTS).table == (2, IGNORE, IGNORE)
+
+
+def test_two_targets_are_refused() -> None:
+    facts = [Relation("fine", "car", "same", "coarse", name) for name in ("vehicle", "road")]
+    with pytest.raises(MultisegError, match="'fine/car' to both 'vehicle' and 'road'"):
+        remap_by_relations(FINE, COARSE, facts)
+
+
+def test_nothing_mapped_is_refused() -> None:
+    with pytest.raises(MultisegError, match="no class of 'fine' maps"):
+        remap_by_name(FINE, space("other", "tree"))
+
+
+def test_relations_by_name() -> None:
+    assert relations_by_name([FINE, COARSE]) == [Relation("fine", "sky", "same", "coarse", "Sky")]
+
+
+def test_tsv_round_trip(tmp_path: Path) -> None:
+    write_relations(tmp_path / "r.tsv", FACTS)
+    assert read_relations(tmp_path / "r.tsv", [FINE, COARSE]) == FACTS
+
+
+def test_relations_of_other_datasets_are_left_out(tmp_path: Path) -> None:
+    write_relations(tmp_path / "r.tsv", [*FACTS, Relation("fine", "car", "same", "third", "auto")])
+    assert read_relations(tmp_path / "r.tsv", [FINE, COARSE]) == FACTS
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fine\tcarr\tsame\tcoarse\tSky", "line 2: dataset 'fine' has no class 'carr'; did you mean 'car'"),
+        ("fine\tcar\tsmae\tcoarse\tSky", "line 2: no relation 'smae'; did you mean 'same'"),
+        ("fine\tcar\tsame", "line 2: expected 5"),
+    ],
+)
+def test_faulty_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "r.tsv"
+    path.write_text("from_dataset\tfrom_class\trelation\tto_dataset\tto_class\n" + line)
+    with pytest.raises(MultisegError, match=message):
+        read_relations(path, [FINE, COARSE])
+
+
+def test_missing_file_and_wrong_header(tmp_path: Path) -> None:
+    with pytest.raises(MultisegError, match="cannot read"):
+        read_relations(tmp_path / "none.tsv")
+    (tmp_path / "bad.tsv").write_text("a\tb\n")
+    with pytest.raises(MultisegError, match="line 1: expected the tab-separated header"):
+        read_relations(tmp_path / "bad.tsv")
