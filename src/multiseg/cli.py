@@ -405,7 +405,16 @@ def _add_bench(commands: Any) -> None:
 
 
 def _bench(given: argparse.Namespace) -> int:
-    from multiseg.bench.base import run_benchmarks
+    from multiseg.bench import base
+    from multiseg.console import progress_bar, results
 
-    run_benchmarks(given.names, given.json)
+    comparisons = [entry for make in base.discover(given.names).values() for entry in make()]
+    measured = []
+    with progress_bar("measuring", len(comparisons)) as advance:
+        for number, comparison in enumerate(comparisons, 1):
+            measured.append(base.measure(comparison))
+            advance(number)
+    results.print(base.table(measured))
+    if given.json:
+        given.json.write_text(base.to_json(measured) + "\n", encoding="utf-8")
     return 0

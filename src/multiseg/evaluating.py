@@ -128,7 +128,7 @@ def predict_images(run: RunFolder, given: Namespace) -> int:
 def write_prediction(image: Tensor, labels: Tensor, taxonomy: LabelSpace, stem: Path) -> dict[str, Any]:
     """Write STEM_overlay.png and STEM_labels.png (contiguous ids); returns their paths and the share of each class."""
     array = labels.numpy()
-    picture = with_legend(overlay(image, array, taxonomy), legend(taxonomy, np.unique(array)))
+    picture = with_legend(overlay(image, array, taxonomy), legend(taxonomy, [array], image.shape[-2]))
     overlay_path, labels_path = Path(f"{stem}_overlay.png"), Path(f"{stem}_labels.png")
     picture.save(overlay_path)
     Image.fromarray(array.astype(np.uint8 if len(taxonomy) <= 256 else np.uint16)).save(labels_path)

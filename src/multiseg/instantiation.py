@@ -156,16 +156,18 @@ def _parse(parser: ArgumentParser, config: Config) -> Namespace:
     if "data" in config and "datasets" not in config["data"]:
         raise MultisegError("no dataset: add --data NAME=ROOT, or a recipe with data.datasets.")
     try:
-        return parser.parse_object(deepcopy(config))  # deepcopy: jsonargparse writes into what it parses
+        parsed: Namespace = parser.parse_object(deepcopy(config))  # deepcopy: jsonargparse writes into what it parses
     except (ArgumentError, ValueError) as error:
-        raise MultisegError(explain(str(error), config)) from None
+        raise MultisegError(explain(str(error))) from None
+    return parsed
 
 
 def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
     try:
-        return parser.instantiate_classes(parsed)
+        made: Namespace = parser.instantiate_classes(parsed)
     except (ArgumentError, ValueError) as error:
-        raise MultisegError(explain(str(error), {})) from None
+        raise MultisegError(explain(str(error))) from None
+    return made
 
 
 def _plain(parser: ArgumentParser, parsed: Namespace) -> Config:
@@ -175,7 +177,7 @@ def _plain(parser: ArgumentParser, parsed: Namespace) -> Config:
     return plain
 
 
-def explain(message: str, config: Config) -> str:
+def explain(message: str) -> str:
     """jsonargparse's account of a mistake, many lines with every nesting level, as one: the key, the fault, the remedy."""
     keys = re.findall(r'Parser key "([^"]+)"', message)
     key = ".".join(keys) or "the configuration"
@@ -207,7 +209,7 @@ def _options(class_path: str) -> list[str]:
     names: list[str] = []
     for entry in inspect.getmro(resolve_name(class_path)):
         if "__init__" in vars(entry) and entry is not object:
-            names += [name for name in inspect.signature(entry.__init__).parameters if name not in ("self", "spaces", "in_channels", "strides")]
+            names += [name for name in inspect.signature(vars(entry)["__init__"]).parameters if name not in ("self", "spaces", "in_channels", "strides")]
     return [name for name in names if name not in ("common", "args", "kwargs")]
 
 

@@ -1,7 +1,7 @@
 """Label spaces: what the ids of a dataset's masks mean, and how several label spaces join into one.
 
-Masks leave a dataset in *contiguous ids* `0..K-1`, with every ignored pixel at `IGNORE`. Only this module knows raw ids,
-that is, the numbers or colours in the files.
+Masks leave a dataset in *contiguous ids* `0..K-1`, with every ignored pixel at `IGNORE`. Only this module knows raw
+ids, that is, the numbers or colours in the files.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ class LabelSpace:
 
     def colorize(self, labels: NDArray[Any]) -> NDArray[np.uint8]:
         """RGB picture of contiguous ids; ignored pixels are black. Shape: (H, W) to (H, W, 3)."""
-        return np.concatenate([self.colors, np.zeros((1, 3), np.uint8)])[labels]
+        picture: NDArray[np.uint8] = np.concatenate([self.colors, np.zeros((1, 3), np.uint8)])[labels]
+        return picture
 
     def renamed(self, name: str) -> LabelSpace:
         """The same classes under another dataset name."""
@@ -178,7 +179,7 @@ class LabelSpace:
     def _look_up(self, raw: NDArray[Any]) -> LabelArray:
         if self._dense is not None:
             if raw.dtype == np.uint8:  # cannot leave the table
-                return self._dense[raw]
+                return self._dense.take(raw)
             top = len(self._dense) - 1  # always _UNKNOWN
             inside = (raw >= 0) & (raw < top)
             return self._dense[np.where(inside, raw, top)]

@@ -36,8 +36,8 @@ def list_datasets(as_json: bool) -> int:
         cards = {
             name: {
                 "title": reader.card.title,
-                "classes": None if reader.own_classes else len(reader.label_space),
-                "splits": list(getattr(reader, "splits", ())),
+                "classes": len(reader.label_space) if reader.splits else None,
+                "splits": list(reader.splits),
                 "license": reader.card.license,
                 "url": reader.card.url,
                 "citation": reader.card.citation,
@@ -49,8 +49,8 @@ def list_datasets(as_json: bool) -> int:
         return 0
     table = Table("name", "dataset", "classes", "splits", "license", box=None, pad_edge=False)
     for name, reader in readers.items():
-        classes = "own" if reader.own_classes else str(len(reader.label_space))
-        table.add_row(name, reader.card.title, classes, " ".join(getattr(reader, "splits", ("own",))), reader.card.license)
+        classes = str(len(reader.label_space)) if reader.splits else "own"
+        table.add_row(name, reader.card.title, classes, " ".join(reader.splits) or "own", reader.card.license)
     results.print(table)
     return 0
 

@@ -27,7 +27,7 @@ from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model
-from multiseg.weights import load_weights, read_weights
+from multiseg.weights import read_weights
 
 #: Processes that Lightning starts for further devices run this program again; by this they find the first one's folder.
 _RUN_VARIABLE = "MULTISEG_RUN"
@@ -80,9 +80,7 @@ def check_data(experiment: Experiment, quiet: bool = False) -> None:
     data = experiment.data
     for name in data.train_sets:
         for dataset in (data.train_sets[name], data.val_sets[name]):
-            report = check_dataset(dataset, limit=experiment.trainer.check_files)
-            if not report.ok:
-                raise MultisegError(f"{report.errors[0].text()} (`multiseg datasets check` lists everything)")
+            check_dataset(dataset, limit=experiment.trainer.check_files).raise_for_errors()
             if not quiet:
                 say(f"{name}: {dataset.split} has {len(dataset)} images; checked.")
 
@@ -94,9 +92,9 @@ def initialize(method: SegmentationMethod, init: Initialization) -> None:
         MultisegError: nothing fitted.
     """
     if init.weights is not None:
-        report = load_weights(method.network, read_weights(init.weights), part=init.part)
+        report = method.network.load(read_weights(init.weights), init.part, str(init.weights))
         if _rank() == 0:
-            say(f"{init.weights}: {report.summary()}")
+            say(report.summary())
 
 
 def precision_of(settings: TrainerSettings) -> str:
@@ -123,7 +121,7 @@ def _fit(experiment: Experiment, run: RunFolder, config: Config, checkpoint: Pat
     if trainer.world_size > 1:
         # torch's own is faster, but knows accelerators only
         on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
-        synchronize_norms(method.network) if on_cpu else convert_sync_batchnorm(method.network)
+        synchronize_norms(method.network) if on_cpu else convert_sync_batchnorm(method.network)  # type: ignore[no-untyped-call]
     if settings.compile:
         method.network.compile()
     started = time.monotonic()
@@ -222,5 +220,4 @@ def _prepare_torch(settings: TrainerSettings) -> None:
 
 
 def _rank() -> int:
-    rank: int = rank_zero_only.rank or 0
-    return rank
+    return int(getattr(rank_zero_only, "rank", 0))

@@ -43,7 +43,7 @@ def test_ranks_share_each_global_batch(plan: BatchPlan, world: int) -> None:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_every_epoch_of_a_dataset_holds_each_image_once(plan: BatchPlan) -> None:
-    seen = [draw.index for batch in batches(plan, stop=200) for draw in batch if draw.dataset == 0]
+    seen = [draw.image for batch in batches(plan, stop=200) for draw in batch if draw.dataset == 0]
     for epoch in range(len(seen) // 7):
         assert sorted(seen[7 * epoch : 7 * epoch + 7]) == list(range(7))
 

@@ -174,23 +174,20 @@ def discover(wanted: Sequence[str] = ()) -> dict[str, Callable[[], list[Comparis
 
 
 def table(results: Sequence[Result]) -> Table:
-    """For the terminal: a row a peer, with medians, quartiles and the ratio."""
+    """For the terminal: a row a peer, with the medians and their ratio; the quartiles are in the JSON."""
     out = Table("benchmark", "peer", "theirs, ms", "ours, ms", "faster", "goal")
     for result in results:
+        job, ours = f"{result.name}\n[dim]{result.what}[/dim]", f"{1e3 * result.ours.median:.2f}"
         for name, timing in result.peers.items():
             is_goal = result.goal is not None and name == result.goal_peer
             goal = f"{result.goal:g}× {'reached' if result.met else 'missed'}" if is_goal else ""
             ratio = f"{result.ratios[name]:.1f}×"
-            out.add_row(f"{result.name}: {result.what}", name, _shown(timing), _shown(result.ours), ratio, goal)
+            out.add_row(job, name, f"{1e3 * timing.median:.2f}", ours, ratio, goal)
         for name in result.missing:
-            out.add_row(f"{result.name}: {result.what}", name, "not installed", _shown(result.ours), "", "")
+            out.add_row(job, name, "not installed", ours, "", "")
     return out
 
 
 def to_json(results: Sequence[Result]) -> str:
     """All results as a JSON text; times in seconds."""
     return json.dumps([result.to_json() for result in results], indent=2) + "\n"
-
-
-def _shown(timing: Timing) -> str:
-    return f"{1e3 * timing.median:.2f} ({1e3 * timing.low:.2f}–{1e3 * timing.high:.2f})"

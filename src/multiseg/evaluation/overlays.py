@@ -36,9 +36,11 @@ def overlay(
         ValueError: the sizes differ.
     """
     pixels, ids = np.asarray(image), np.asarray(labels)
-    pixels = pixels.transpose(1, 2, 0) if pixels.shape[0] == 3 and pixels.shape[2] != 3 else pixels
-    if pixels.shape[:2] != ids.shape:
-        raise ValueError(f"the image is {pixels.shape[:2]}, but the labels are {ids.shape}.")
+    if pixels.shape == (3, *ids.shape):
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.shape != (*ids.shape, 3):
+        raise ValueError(f"the image is {pixels.shape}, but the labels are {ids.shape}.")
+    pixels = pixels.astype(np.float32)
     known = (ids >= 0)[..., None]
     colors = space.colorize(ids)
     picture = np.where(known, (1 - alpha) * pixels + alpha * colors, pixels)

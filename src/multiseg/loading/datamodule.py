@@ -107,10 +107,10 @@ class DataModule(LightningDataModule):
         )
         transforms = [self.pipelines[name].training() for name in self.train_sets]
         return DataLoader(
-            DrawnSamples(list(self.train_sets.values()), transforms),
+            DrawnSamples(list(self.train_sets.values()), transforms),  # type: ignore[arg-type]  # collated: Batch
             batch_sampler=sampler,
             collate_fn=collate,
-            **self._loading(self.workers),
+            **loader_options(self.workers),
         )
 
     def val_dataloader(self) -> list[DataLoader[list[Batch]]]:
@@ -136,10 +136,6 @@ class DataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.start_batch = state_dict["batch"]
 
-    @staticmethod
-    def _loading(workers: int) -> dict[str, Any]:
-        return loader_options(workers)
-
 
 class DrawnSamples(Dataset[Sample]):
     """The training images: each `Draw` names one, read and augmented under the draw's own seed."""
@@ -149,7 +145,7 @@ class DrawnSamples(Dataset[Sample]):
         self.transforms = transforms
 
     def __getitem__(self, draw: Draw) -> Sample:
-        sample = self.datasets[draw.dataset][draw.index]
+        sample = self.datasets[draw.dataset][draw.image]
         with seeded(draw.seed):
             image, labels = self.transforms[draw.dataset](sample.image, sample.labels)
         return replace(sample, image=image, labels=labels)
@@ -180,7 +176,7 @@ def evaluation_loader(
 ) -> DataLoader[list[Batch]]:
     """Every image of a split once, over all ranks; each step yields batches of equal sizes, so that nothing is padded."""
     return DataLoader(
-        EvaluationSamples(dataset, pipeline.evaluation()),
+        EvaluationSamples(dataset, pipeline.evaluation()),  # type: ignore[arg-type]  # collated: list[Batch]
         batch_size=batch_size,
         sampler=ShardSampler(len(dataset), rank, world_size),
         collate_fn=collate_by_size,
@@ -217,16 +213,23 @@ def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDatas
     reader = find_reader(reader_name)
     split = {"train": entry.train, "val": entry.val}.get(role, role)
     if split is None:
-        splits = getattr(reader, 'splits_of', lambda root: reader.splits)(Path(entry.root))
-        split = splits[0] if role == "train" else splits[min(1, len(splits) - 1)]
+        splits = reader.splits_of(Path(entry.root))
+        if role == "val" and len(splits) < 2:
+            raise MultisegError(
+                f"dataset '{name}' has only the split '{splits[0]}'; to evaluate on it, say so: "
+                f"--data.datasets.{name}.val {splits[0]}"
+            )
+        split = splits[0] if role == "train" else splits[1]
     return reader(Path(entry.root), split, name)
 
 
 def dataset_pipeline(pipeline: Pipeline, name: str, entry: DatasetEntry) -> Pipeline:
     """The pipeline of one dataset: the common one with the dataset's own keys."""
-    overrides = entry.pipeline or {}
+    overrides: dict[str, Any] = dict(entry.pipeline or {})
     valid = [field.name for field in fields(Pipeline)]
-    for key in overrides:
+    for key, value in overrides.items():
         if key not in valid:
             raise MultisegError(f"data.datasets.{name}.pipeline has no key '{key}'; {did_you_mean(key, valid)}")
-    return replace(pipeline, **{key: tuple(v) if isinstance(v, list) and key != "more" else v for key, v in overrides.items()})
+        if isinstance(value, list) and key != "more":
+            overrides[key] = tuple(value)
+    return replace(pipeline, **overrides)

@@ -24,7 +24,7 @@ class Draw(NamedTuple):
     """One image of a batch: which dataset, which of its images, and the seed of its augmentation."""
 
     dataset: int
-    index: int
+    image: int
     seed: int
 
 

@@ -152,7 +152,7 @@ def seeded(seed: int) -> Iterator[None]:
     """Random numbers of torch (the only ones torchvision draws) inside this block depend on `seed` alone; outside nothing
     changes. So an image's augmentation depends on its place in the run, not on workers, ranks or interruptions."""
     state = torch.get_rng_state()
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -79,10 +81,12 @@ class SegmentationMethod(LightningModule):
         self.auxiliary_weight = auxiliary_weight
         self.sum_datasets = sum_datasets
         self.inference = inference
+        self.mean: Tensor
+        self.std: Tensor
         # saved with the weights: a model must not depend on what a later timm thinks of its normalisation
         self.register_buffer("mean", torch.tensor(network.mean).view(3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(network.std).view(3, 1, 1) * 255)
-        self.matrices = nn.ModuleDict()
+        self.matrices: dict[str, ConfusionMatrix] = {}  # plain: scores are no part of the model
 
     # What a method defines
 
@@ -154,10 +158,9 @@ class SegmentationMethod(LightningModule):
     def world_size(self) -> int:
         return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer_spec.build(self)
-        total = self.trainer.max_steps
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule(step, total))
+        scheduler = LambdaLR(optimizer, partial(self.schedule, total=self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     # Prediction
@@ -198,9 +201,11 @@ class SegmentationMethod(LightningModule):
     # Validation
 
     def on_validation_epoch_start(self) -> None:
-        self.matrices = nn.ModuleDict(
-            {name: ConfusionMatrix(len(space)) for name, space in self.spaces.items() if name in self.taxonomies}
-        ).to(self.device)
+        self.matrices = {
+            name: ConfusionMatrix(len(space)).to(self.device)
+            for name, space in self.spaces.items()
+            if name in self.taxonomies
+        }
 
     def validation_step(self, batches: list[Batch], batch_idx: int, dataloader_idx: int = 0) -> None:
         for batch in batches:

@@ -73,8 +73,13 @@ def _grid_matrices(height: int, width: int, bins: Sequence[int], like: Tensor) -
     pool, spread = [], []
     for n in bins:
         rows, columns = (F.adaptive_avg_pool1d(eye, n)[0].T for eye in identity)
-        pool.append(torch.kron(rows, columns))
+        pool.append(_kronecker(rows, columns))
         cells = torch.eye(n, device=like.device)[None]
         rows, columns = (F.interpolate(cells, size=size, mode="linear")[0].T for size in (height, width))
-        spread.append(torch.kron(rows, columns).to(like.dtype))
+        spread.append(_kronecker(rows, columns).to(like.dtype))
     return torch.cat(pool).to(like.dtype), spread
+
+
+def _kronecker(rows: Tensor, columns: Tensor) -> Tensor:
+    """As torch.kron, which fails on views of maps one pixel high."""
+    return torch.einsum("ij,kl->ikjl", rows, columns).reshape(len(rows) * len(columns), -1)

@@ -41,8 +41,8 @@ class SynchronizedBatchNorm(_BatchNorm):
         count = torch.full((1,), input.numel() / input.shape[1], device=input.device)
         sums = torch.cat([wide.sum(other), wide.square().sum(other), count])
         if dist.is_initialized():
-            sums = all_reduce(sums)
-        total, squares, count = sums.split([self.num_features, self.num_features, 1])
+            sums = all_reduce(sums)  # type: ignore[no-untyped-call]
+        total, squares, count = torch.split(sums, [self.num_features, self.num_features, 1])
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)
         if self.track_running_stats:

@@ -1,0 +1,94 @@
+"""`multiseg demo`: the main job in minutes. One model on three synthetic datasets that disagree, against one model on each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from multiseg.configuration import compose
+from multiseg.console import results, say
+from multiseg.errors import MultisegError
+from multiseg.reporting import write_report
+from multiseg.run_folder import RunFolder, write_text
+from multiseg.synthetic import write_datasets
+from multiseg.training import train
+
+DATASETS = ("street", "square", "harbour")
+
+
+def demo(out: Path, seed: int = 0, steps: int | None = None, images: int = 80) -> dict[str, Any]:
+    """Write the datasets, train the models, print a table; leave `results.json` and `report.html`.
+
+    Every model gets the same number of updates, and each update of the multi-dataset model as many images of every
+    dataset as the dataset's own model gets.
+
+    Args:
+        out: folder to write to; an earlier demo in it is replaced.
+        seed: of the data and of training.
+        steps: updates; None: as the recipe says.
+        images: for training, of each dataset.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        MultisegError: the folder holds something else, or cannot be written.
+    """
+    started = time.monotonic()
+    _make_room(out)
+    roots = write_datasets(out / "data", images=images, seed=seed, domains=DATASETS)
+    jobs = {f"single_{name}": ("supervised", [name]) for name in DATASETS} | {"multi": ("multi_head", list(DATASETS))}
+    runs: dict[str, RunFolder] = {}
+    for number, (run_name, (method, names)) in enumerate(jobs.items(), 1):
+        say(f"[{number}/{len(jobs)}] {method} on {', '.join(names)}")
+        keys = [("trainer.seed", str(seed))] + ([("trainer.steps", str(steps))] if steps else [])
+        config = compose([method, "demo"], [f"{name}:{_reader(roots[name])}={roots[name]}" for name in names], keys)
+        runs[run_name] = train(config, out / "runs" / run_name)
+    summary = summarize(runs, seed, time.monotonic() - started)
+    write_text(out / "results.json", json.dumps(summary, indent=2) + "\n")
+    write_report(list(runs.values()), out / "report.html", title="multiseg demo")
+    _print(summary, out)
+    return summary
+
+
+def summarize(runs: dict[str, RunFolder], seed: int, seconds: float) -> dict[str, Any]:
+    """mIoU of every dataset with its own model and with the common one."""
+    multi = runs["multi"].read_metrics()
+    datasets: dict[str, dict[str, float]] = {}
+    for name in DATASETS:
+        single = runs[f"single_{name}"].read_metrics()["datasets"][name]["mIoU"]
+        common = multi["datasets"][name]["mIoU"]
+        datasets[name] = {"single": single, "multi": common, "gain": common - single}
+    mean = {key: sum(entry[key] for entry in datasets.values()) / len(datasets) for key in ("single", "multi", "gain")}
+    return {"datasets": datasets, "mean": mean, "steps": multi["step"], "seed": seed, "seconds": round(seconds, 1)}
+
+
+def _reader(root: Path) -> str:
+    return "folder" if (root / "dataset.yaml").is_file() else "cityscapes"
+
+
+def _make_room(out: Path) -> None:
+    if out.exists() and any(out.iterdir()) and not {path.name for path in out.iterdir()} <= _OWN:
+        raise MultisegError(f"{out} holds something else than a demo; give another --out.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(out / "runs", ignore_errors=True)
+        (out / "results.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise MultisegError(f"cannot write to {out}: {error.strerror}.") from None
+
+
+_OWN = {"data", "runs", "results.json", "report.html"}
+
+
+def _print(summary: dict[str, Any], out: Path) -> None:
+    table = Table("mIoU", "own model", "one model for all", "gain", box=None, pad_edge=False)
+    for name, entry in [*summary["datasets"].items(), ("mean", summary["mean"])]:
+        table.add_row(name, f"{entry['single']:.1f}", f"{entry['multi']:.1f}", f"{entry['gain']:+.1f}")
+    results.print(table)
+    say(f"{summary['steps']} updates each, {summary['seconds']:.0f} s in all. Pictures and curves: {out / 'report.html'}")

@@ -1,0 +1,160 @@
+"""Line charts as inline SVG: they take their colours from the page, so they are right in light and dark, and need no script.
+
+Colours are CSS classes `run0`, `run1`, … (see `report.css`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+Points = Sequence[tuple[float, float]]
+
+#: Colours in `report.css`; further runs take them again, dashed.
+COLORS = 8
+
+_WIDTH, _HEIGHT = 480, 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 24
+#: More points than that are averaged in bins: a chart half a thousand pixels wide shows no more.
+_MAX_POINTS = 150
+#: From this many points on a line is drawn smoothed, over what was logged.
+_SMOOTH_FROM = 20
+_MAX_DOTS = 12
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run in a chart.
+
+    Args:
+        name: of the run.
+        number: of the run, which gives the colour.
+        points: (step, value), steps ascending, values finite.
+    """
+
+    name: str
+    number: int
+    points: Points
+
+
+def line_chart(title: str, lines: Sequence[Line], from_zero: bool = False) -> str:
+    """An SVG of values against steps; the values of a step are shown under the pointer.
+
+    Args:
+        title: for screen readers.
+        lines: at least one point altogether.
+        from_zero: the value axis begins at zero, as it should for a loss.
+    """
+    lines = [Line(line.name, line.number, thin_out(line.points, _MAX_POINTS)) for line in lines if line.points]
+    smoothed = [smooth(line.points) if len(line.points) >= _SMOOTH_FROM else line.points for line in lines]
+    values = [value for points in smoothed for _, value in points]  # so that one bad batch does not flatten the rest
+    y_ticks = ticks(min(0.0, *values) if from_zero else min(values), max(values))
+    x_ticks = ticks(0, max(line.points[-1][0] for line in lines), inside=True)
+    plot = _Plot(max(x_ticks[-1], *(line.points[-1][0] for line in lines)), y_ticks[0], y_ticks[-1])
+    drawn = [_draw(plot, line, points) for line, points in zip(lines, smoothed, strict=True)]
+    return (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f"{_grid(plot, x_ticks, y_ticks)}"
+        f'<svg x="{_LEFT}" y="{_TOP - 3}" width="{plot.width + 6}" height="{plot.height + 6}" '
+        f'viewBox="0 -3 {plot.width + 6} {plot.height + 6}">{"".join(drawn)}</svg>'
+        f"{_hover(plot, lines)}</svg>"
+    )
+
+
+def ticks(low: float, high: float, count: int = 4, inside: bool = False) -> list[float]:
+    """Round numbers, about `count` steps apart, around a range, or inside it."""
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9) if inside else math.floor(low / step + 1e-9)
+    last = math.floor(high / step + 1e-9) if inside else math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def thin_out(points: Points, limit: int) -> Points:
+    """At most `limit` points, each the mean of neighbours; the last one's step stays the last."""
+    if len(points) <= limit:
+        return points
+    edges = [round(index * len(points) / limit) for index in range(limit + 1)]
+    bins = [points[start:stop] for start, stop in pairwise(edges)]
+    return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in bins]
+
+
+def smooth(points: Points) -> Points:
+    """Each value the mean of its neighbourhood, a tenth of the line wide, narrower towards the ends."""
+    reach = max(1, len(points) // 20)
+    out = []
+    for index, (step, _) in enumerate(points):
+        near = min(reach, index, len(points) - 1 - index)
+        window = points[index - near : index + near + 1]
+        out.append((step, sum(value for _, value in window) / len(window)))
+    return out
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """From steps and values to places; the step axis begins at zero."""
+
+    last_step: float
+    low: float
+    high: float
+
+    width = _WIDTH - _LEFT - _RIGHT
+    height = _HEIGHT - _TOP - _BOTTOM
+
+    def x(self, step: float) -> float:
+        return self.width * step / self.last_step
+
+    def y(self, value: float) -> float:
+        return self.height * (self.high - value) / (self.high - self.low)
+
+    def path(self, points: Points) -> str:
+        return " ".join(f"{self.x(step):.1f},{self.y(value):.1f}" for step, value in points)
+
+
+def _draw(plot: _Plot, line: Line, smoothed: Points) -> str:
+    color = f"run{line.number % COLORS}" + (" dashed" if line.number >= COLORS else "")
+    out = f'<polyline class="line {color}" points="{plot.path(smoothed)}"/>'
+    if smoothed is not line.points:
+        out = f'<polyline class="line raw {color}" points="{plot.path(line.points)}"/>{out}'
+    if len(line.points) <= _MAX_DOTS:
+        places = [(plot.x(step), plot.y(value)) for step, value in line.points]
+        out += "".join(f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places)
+    return out
+
+
+def _grid(plot: _Plot, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> str:
+    out = []
+    for value in y_ticks:
+        y = _TOP + plot.y(value)
+        out.append(f'<line x1="{_LEFT}" x2="{_LEFT + plot.width}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        out.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+    for step in x_ticks:
+        out.append(f'<text x="{_LEFT + plot.x(step):.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{_steps(step)}</text>')
+    return f'<g class="grid">{"".join(out)}</g>'
+
+
+def _steps(step: float) -> str:
+    return f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
+
+
+def _hover(plot: _Plot, lines: Sequence[Line]) -> str:
+    """Invisible bands, one a logged step, whose tooltips list every run's value there."""
+    at: dict[float, list[str]] = {}
+    for line in lines:
+        for step, value in line.points:
+            at.setdefault(step, []).append(f"{line.name}: {value:.4g}")
+    steps = sorted(at)
+    edges = [steps[0], *((first + second) / 2 for first, second in pairwise(steps)), steps[-1]]
+    bands = []
+    for step, (start, stop) in zip(steps, pairwise(edges), strict=True):
+        left, right = plot.x(start) - (step == steps[0]) * 4, plot.x(stop) + (step == steps[-1]) * 4
+        told = escape("\n".join([f"step {step:g}", *at[step]]))
+        place = f'x="{_LEFT + left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{plot.height}"'
+        bands.append(f'<rect class="band" {place}><title>{told}</title></rect>')
+    return "".join(bands)

@@ -1,0 +1,208 @@
+"""Every method: learns on two datasets, predicts in its taxonomies, and is the same after a round trip through its state."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from multiseg.batch import Batch, Sample, collate
+from multiseg.errors import MultisegError
+from multiseg.label_space import IGNORE, LabelClass, LabelSpace
+from multiseg.methods.base import Inference, SegmentationMethod
+from multiseg.methods.by_name import ByName
+from multiseg.methods.label_remap import LabelRemap
+from multiseg.methods.multi_head import MultiHead
+from multiseg.methods.supervised import Supervised
+from multiseg.networks.backbone import Backbone
+from multiseg.networks.pyramid_pooling import PyramidPooling
+from multiseg.networks.segmentation_network import AuxiliaryHead, SegmentationNetwork
+from multiseg.optim.optimizers import SGD
+from multiseg.optim.schedules import Constant
+
+TOWN = LabelSpace("town", tuple(LabelClass(n, (i,), (i, i, i)) for i, n in enumerate(["road", "car", "sky"])), (255,))
+PARK = LabelSpace("park", tuple(LabelClass(n, (i,), (i, i, i)) for i, n in enumerate(["tree", "Sky"])), (255,))
+
+
+def make(kind: type[SegmentationMethod], spaces: list[LabelSpace] | None = None, **arguments: object) -> SegmentationMethod:
+    torch.manual_seed(0)
+    network = SegmentationNetwork(
+        Backbone("test_resnet"),
+        partial(PyramidPooling, channels=16, bins=[1, 2], dropout=0.0),
+        partial(AuxiliaryHead, channels=16, dropout=0.0),
+    )
+    method = kind(
+        spaces or ([TOWN] if kind is Supervised else [TOWN, PARK]),
+        network=network,
+        optimizer=SGD(lr=0.05),
+        schedule=Constant(),
+        **arguments,
+    )
+    method.log = method.log_dict = lambda *args, **kwargs: None  # type: ignore[assignment,method-assign]
+    method.setup("fit")
+    return method
+
+
+def make_batch(spaces: list[LabelSpace], size: tuple[int, int] = (64, 96), seed: int = 0) -> Batch:
+    """Random images, labelled by halves; a margin is ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = []
+    for number, space in enumerate(spaces):
+        image = torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
+        labels = torch.zeros(size, dtype=torch.int16)
+        labels[:, size[1] // 2 :] = number % len(space)
+        labels[:4] = IGNORE
+        samples.append(Sample(tv_tensors.Image(image), tv_tensors.Mask(labels), space, str(number)))
+    return collate(samples).to("cpu")
+
+
+def step(method: SegmentationMethod, batch: Batch) -> Tensor:
+    return method.training_step(batch, 0)
+
+
+METHODS = [Supervised, MultiHead, ByName, LabelRemap]
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_learns_what_it_is_shown(kind: type[SegmentationMethod]) -> None:
+    method = make(kind).train()
+    batch = make_batch([TOWN] * 4 if kind is Supervised else [TOWN, PARK, TOWN, PARK])
+    optimizer = method.optimizer_spec.build(method)
+    losses = []
+    for _ in range(12):
+        loss = step(method, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_parameter_gets_a_gradient_whatever_datasets_are_present(kind: type[SegmentationMethod]) -> None:
+    method = make(kind).train()
+    step(method, make_batch([TOWN, TOWN])).backward()
+    without = [name for name, parameter in method.named_parameters() if parameter.grad is None]
+    assert not without
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_state_round_trip_predicts_the_same(kind: type[SegmentationMethod]) -> None:
+    method = make(kind).eval()
+    other = make(kind).eval()
+    for parameter in other.parameters():
+        parameter.data.add_(1.0)
+    other.load_state_dict(copy.deepcopy(method.state_dict()))
+    images = make_batch([TOWN]).images
+    for name in method.taxonomies:
+        assert torch.equal(method.logits(images, name), other.logits(images, name))
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_predicts_in_each_taxonomy_at_the_asked_size(kind: type[SegmentationMethod]) -> None:
+    method = make(kind).eval()
+    for name, space in method.taxonomies.items():
+        labels = method.predict_labels(make_batch([TOWN]).images, (50, 77), name)
+        assert labels.shape == (1, 50, 77) and 0 <= labels.min() and labels.max() < len(space)
+
+
+def test_unknown_taxonomy_names_the_nearest() -> None:
+    with pytest.raises(MultisegError, match="did you mean 'town'"):
+        make(MultiHead).predict_labels(make_batch([TOWN]).images, (8, 8), "twon")
+
+
+def test_supervised_refuses_two_datasets() -> None:
+    with pytest.raises(MultisegError, match="one dataset, not on town, park"):
+        make(Supervised, [TOWN, PARK])
+
+
+def test_ignored_pixels_change_nothing() -> None:
+    method = make(MultiHead).train()
+    batch = make_batch([TOWN, PARK])
+    loss = step(copy.deepcopy(method), batch)
+    method.network.eval()  # with batch statistics the images' own ignored pixels would count
+    expected = step(method, batch)
+    changed = copy.deepcopy(batch.labels)
+    changed[:, :4] = 0
+    assert not torch.equal(step(method, _with_labels(batch, changed)), expected)
+    assert torch.isfinite(loss)
+
+
+def test_loss_is_the_mean_over_datasets_of_pixel_means() -> None:
+    """Against a loop over pixels in double precision."""
+    method = make(MultiHead).train()
+    method.auxiliary_weight = 0.0
+    batch = make_batch([TOWN, PARK, PARK])
+    expected = 0.0
+    features = method.network(method.normalize(batch.images))
+    for name, rows in batch.rows_of().items():
+        logits = method.classify(features, name, rows)[0]
+        full = torch.nn.functional.interpolate(logits, scale_factor=method.network.stride, mode="bilinear").double()
+        total, count = 0.0, 0
+        for place, row in enumerate(rows):
+            for y in range(batch.labels.shape[1]):
+                for x in range(0, batch.labels.shape[2]):
+                    label = int(batch.labels[row, y, x])
+                    if label != IGNORE:
+                        total += float(-full[place, :, y, x].log_softmax(0)[label])
+                        count += 1
+        expected += len(rows) / 3 * total / count
+    assert float(step(method, batch)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_summed_loss_is_the_mean_times_the_datasets() -> None:
+    batch = make_batch([TOWN, PARK])
+    mean = float(step(make(MultiHead).train(), batch))
+    total = float(step(make(MultiHead, sum_datasets=True).train(), batch))
+    assert total == pytest.approx(2 * mean, rel=1e-5)
+
+
+def test_an_image_without_labels_gives_a_finite_loss() -> None:
+    batch = make_batch([TOWN, PARK])
+    loss = step(make(MultiHead).train(), _with_labels(batch, torch.full_like(batch.labels, IGNORE)))
+    assert float(loss) == 0.0
+
+
+def test_by_name_shares_the_class_of_equal_name() -> None:
+    method = make(ByName)
+    assert method.taxonomies["by_name"].names == ("road", "car", "sky", "tree")
+    assert method.targets(torch.tensor([0, 1, IGNORE]), "park").tolist() == [3, 2, IGNORE]
+    method.eval()
+    features = method.network(method.normalize(make_batch([TOWN]).images))
+    union = method.classify(features, "by_name", [0])[0]
+    assert torch.equal(method.classify(features, "park", [0])[0], union[:, [3, 2]])
+
+
+def test_label_remap_learns_the_target_from_all() -> None:
+    method = make(LabelRemap, target="park")
+    assert list(method.taxonomies) == ["park"]
+    assert method.targets(torch.tensor([0, 1, 2, IGNORE]), "town").tolist() == [IGNORE, IGNORE, 1, IGNORE]
+
+
+def test_padding_changes_no_loss() -> None:
+    """Images of two sizes in one batch against the same images padded by hand: padded pixels are ignored."""
+    method = make(MultiHead).train()
+    small, large = make_batch([TOWN], (48, 64), 1), make_batch([PARK], (64, 96), 2)
+    samples = [
+        Sample(tv_tensors.Image(b.images[0]), tv_tensors.Mask(b.labels[0].to(torch.int16)), b.spaces[0], "x")
+        for b in (small, large)
+    ]
+    batch = collate(samples).to("cpu")
+    assert batch.padded
+    inputs = method.normalize(batch.images, batch.padding)
+    assert (inputs[0, :, 48:] == 0).all() and (inputs[0, :, :, 64:] == 0).all()
+    assert torch.isfinite(step(method, batch))
+
+
+def test_inference_options_reach_the_prediction() -> None:
+    method = make(MultiHead).eval()
+    images = make_batch([TOWN]).images
+    plain = method.predict_labels(images, (64, 96), "town")
+    method.inference = Inference(scales=(0.5, 1.5), flip=True, window=(32, 48))
+    assert not torch.equal(plain, method.predict_labels(images, (64, 96), "town"))
+
+
+def _with_labels(batch: Batch, labels: Tensor) -> Batch:
+    return Batch(batch.images, labels, batch.sizes, batch.spaces, batch.keys)

@@ -1,0 +1,98 @@
+"""Every shipped recipe says what it is for, gives a command that works as printed, and resolves to a fixed point."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fake_trees
+from multiseg.cli import make_parser, split_overrides
+from multiseg.configuration import (
+    SHORT_OPTIONS,
+    compose,
+    find_recipe,
+    parse_data,
+    read_recipe,
+    recipe_purpose,
+    shipped_recipes,
+)
+from multiseg.instantiation import build, resolve
+
+RECIPES = shipped_recipes()
+
+
+def header(path: Path) -> list[str]:
+    """The comment lines at the top, without their marks."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return [line.lstrip("# ").rstrip() for line in lines[:end]]
+
+
+def command_of(path: Path) -> list[str]:
+    """The arguments of the command in the header; it may go on over lines that end in a backslash."""
+    text = "\n".join(header(path))
+    _, found, command = text.partition("\ncommand: ")
+    assert found, f"{path.name} has no line '# command: multiseg train …'"
+    line = command.replace("\\\n", " ").splitlines()[0]
+    program, train, *arguments = shlex.split(line)
+    assert (program, train) == ("multiseg", "train"), line
+    return arguments
+
+
+def composed(path: Path, folder: Path) -> dict[str, Any]:
+    """What the command of a recipe composes, with every dataset replaced by a tiny one."""
+    parser = make_parser()
+    plain, overrides = split_overrides(parser, ["train", *command_of(path)])
+    given = parser.parse_args(plain)
+    short = [(key, getattr(given, name)) for name, key in SHORT_OPTIONS.items() if getattr(given, name) is not None]
+    data = [tiny(name, entry.get("reader"), folder) for name, entry in parse_data(given.data).items()]
+    return random_weights(compose(given.recipes, data, [*short, *overrides]))
+
+
+def tiny(name: str, reader: str | None, folder: Path) -> str:
+    reader = reader or (name if name in fake_trees.WRITERS else "folder")
+    return f"{name}:{reader}={fake_trees.write(reader, folder / name)}"
+
+
+def random_weights(config: Any) -> Any:
+    """The same without weights from elsewhere: tests have no network."""
+    if isinstance(config, dict):
+        return {key: None if key == "weights" and value else random_weights(value) for key, value in config.items()}
+    return [random_weights(entry) for entry in config] if isinstance(config, list) else config
+
+
+def test_there_are_recipes():
+    assert {"supervised", "multi_head", "by_name", "label_remap"} <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_parses_and_is_found_by_its_name(name):
+    assert read_recipe(RECIPES[name])
+    assert find_recipe(name) == RECIPES[name]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_header_states_purpose_and_command(name):
+    purpose = recipe_purpose(RECIPES[name])
+    assert 10 < len(purpose) <= 120
+    assert not purpose.startswith("command")
+    assert name in command_of(RECIPES[name]), "the command does not use the recipe it stands in"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_command_resolves_and_resolving_again_changes_nothing(name, tmp_path):
+    once = resolve(composed(RECIPES[name], tmp_path))
+    assert resolve(once) == once
+    assert set(once) == {"data", "method", "init", "trainer"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_command_builds(name, tmp_path):
+    experiment = build(composed(RECIPES[name], tmp_path))
+    trained_on = {space.name for space in experiment.data.spaces}
+    assert set(experiment.method.spaces) == trained_on
+    # a union has classes, but only its own datasets are judged
+    assert trained_on & set(experiment.method.taxonomies)
