@@ -101,8 +101,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def collate_by_size(samples: Sequence[Sample]) -> list[Batch]:
-    """Samples grouped by dataset, image and label size, so that nothing is padded: for evaluation, where an image's result
-    must not depend on its neighbours in the batch."""
+    """Samples grouped by dataset, image and label size, so that nothing is padded: for evaluation, where an image's
+    result must not depend on its neighbours in the batch.
+    """
     groups: dict[tuple[object, ...], list[Sample]] = {}
     for sample in samples:
         key = (sample.space.name, tuple(sample.image.shape), tuple(sample.labels.shape))

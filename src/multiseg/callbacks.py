@@ -58,8 +58,8 @@ class Checkpoints(Callback):
 
 
 class StepSeeds(Callback):
-    """Seeds torch before every step from (seed, batch number, rank): dropout is then the same in an interrupted and resumed
-    run as in one that was not, without any random state in the checkpoint.
+    """Seeds torch before every step from (seed, batch number, rank): dropout is then the same in an interrupted and
+    resumed run as in one that was not, without any random state in the checkpoint.
 
     Args:
         seed: of the run.
@@ -103,7 +103,10 @@ class PlainProgress(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
         step = trainer.global_step
-        if step % self.every == 0 and (trainer.fit_loop.epoch_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        if (
+            step % self.every == 0
+            and (trainer.fit_loop.epoch_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        ):
             seconds = time.monotonic() - self.started
             left = seconds / max(step - self.first_step, 1) * (self.steps - step)
             metrics = trainer.progress_bar_metrics
@@ -112,7 +115,9 @@ class PlainProgress(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
-        shown = "  ".join(f"{k[4:]} {float(v):.1f}" for k, v in metrics.items() if k.startswith("val/") and k.endswith("mIoU"))
+        shown = "  ".join(
+            f"{k[4:]} {float(v):.1f}" for k, v in metrics.items() if k.startswith("val/") and k.endswith("mIoU")
+        )
         _say(f"step {trainer.global_step}/{self.steps}  validation: {shown}")
 
 

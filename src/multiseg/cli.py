@@ -99,9 +99,7 @@ def command_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.Argum
     return dict(action.choices)
 
 
-def split_overrides(
-    parser: argparse.ArgumentParser, arguments: list[str]
-) -> tuple[list[str], list[tuple[str, str]]]:
+def split_overrides(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """Takes `--KEY VALUE` and `--KEY=VALUE` of any key out of the arguments of `train`.
 
     Raises:
@@ -323,15 +321,21 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("datasets", nargs="*", metavar="NAME=ROOT", help="default: the run's own")
     command.add_argument("--split", help="default: the one each dataset is evaluated on in training")
     command.add_argument("--taxonomy", metavar="NAME", help="predict in this taxonomy (default: the dataset's own)")
-    command.add_argument("--relations", type=Path, metavar="TSV", help="map the taxonomy to the dataset (default: by name)")
+    command.add_argument(
+        "--relations", type=Path, metavar="TSV", help="map the taxonomy to the dataset (default: by name)"
+    )
     _add_inference(command)
     command.add_argument("--json", action="store_true", help="machine-readable output")
 
 
 def _add_inference(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--scales", type=float, nargs="+", metavar="S", help="average over inputs scaled by these factors")
+    command.add_argument(
+        "--scales", type=float, nargs="+", metavar="S", help="average over inputs scaled by these factors"
+    )
     command.add_argument("--flip", action="store_true", help="average with the mirrored image")
-    command.add_argument("--sliding", action="store_true", help="slide a window of the training crop's size over the image")
+    command.add_argument(
+        "--sliding", action="store_true", help="slide a window of the training crop's size over the image"
+    )
     command.add_argument("--device", help="such as cpu or cuda:1 (default: an accelerator where there is one)")
 
 
@@ -380,7 +384,7 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from multiseg.evaluation.report import write_report
+    from multiseg.reporting import write_report
     from multiseg.run_folder import RunFolder
 
     out = given.out or given.runs[0] / "report.html"

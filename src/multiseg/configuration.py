@@ -1,8 +1,8 @@
 """From recipes and the command line to one checked configuration.
 
-A recipe is a YAML file with the sections `data`, `method`, `init` and `trainer`. Recipes compose left to right: each one
-overrides the keys it names. Then come data and keys of the command line. What comes out is complete, is written into the
-run's folder, and can be trained again as it is.
+A recipe is a YAML file with the sections `data`, `method`, `init` and `trainer`. Recipes compose left to right: each
+one overrides the keys it names. Then come data and keys of the command line. What comes out is complete, is written
+into the run's folder, and can be trained again as it is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def shipped_recipes() -> dict[str, Path]:
     root = Path(str(resources.files("multiseg") / "recipes"))
     found = {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
     last = [name.rsplit("/", 1)[-1] for name in found]
-    return {short if last.count(short) == 1 else name: path for short, (name, path) in zip(last, found.items(), strict=True)}
+    return {
+        short if last.count(short) == 1 else name: path for short, (name, path) in zip(last, found.items(), strict=True)
+    }
 
 
 def find_recipe(name_or_file: str) -> Path:
@@ -82,7 +84,8 @@ def compose(recipes: Sequence[str], data: Sequence[str] = (), overrides: Sequenc
 
     Args:
         recipes: names or files.
-        data: `NAME=ROOT` or `NAME:READER=ROOT`; replaces the recipes' datasets, but keeps what they say of the same name.
+        data: `NAME=ROOT` or `NAME:READER=ROOT`; replaces the recipes' datasets, but keeps what they say of the same
+            name.
         overrides: dotted keys and YAML values.
     """
     config: Config = {}
@@ -136,8 +139,11 @@ def set_key(config: Config, dotted: str, text: str) -> None:
     """
     first, *rest = dotted.split(".")
     if first not in SECTIONS:
-        valid = [*(f"--{name.replace('_', '-')}" for name in SHORT_OPTIONS), *(f"--{section}.…" for section in SECTIONS)]
-        raise MultisegError(f"no option '--{dotted}'; {did_you_mean(f"--{dotted}", valid)}")
+        valid = [
+            *(f"--{name.replace('_', '-')}" for name in SHORT_OPTIONS),
+            *(f"--{section}.…" for section in SECTIONS),
+        ]
+        raise MultisegError(f"no option '--{dotted}'; {did_you_mean(f'--{dotted}', valid)}")
     if not rest:
         raise MultisegError(f"'--{dotted}' is a whole section; set its keys, as in --{dotted}.KEY VALUE.")
     try:

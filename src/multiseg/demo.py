@@ -1,4 +1,6 @@
-"""`multiseg demo`: the main job in minutes. One model on three synthetic datasets that disagree, against one model on each."""
+"""`multiseg demo`: the main job in minutes. One model on three synthetic datasets that disagree, against one model
+on each.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ def demo(out: Path, seed: int = 0, steps: int | None = None, images: int = 80) -
 
 
 def summarize(runs: dict[str, RunFolder], seed: int, seconds: float) -> dict[str, Any]:
-    """mIoU of every dataset with its own model and with the common one."""
+    """MIoU of every dataset with its own model and with the common one."""
     multi = runs["multi"].read_metrics()
     datasets: dict[str, dict[str, float]] = {}
     for name in DATASETS:
@@ -91,4 +93,7 @@ def _print(summary: dict[str, Any], out: Path) -> None:
     for name, entry in [*summary["datasets"].items(), ("mean", summary["mean"])]:
         table.add_row(name, f"{entry['single']:.1f}", f"{entry['multi']:.1f}", f"{entry['gain']:+.1f}")
     results.print(table)
-    say(f"{summary['steps']} updates each, {summary['seconds']:.0f} s in all. Pictures and curves: {out / 'report.html'}")
+    say(
+        f"{summary['steps']} updates each, {summary['seconds']:.0f} s in all. "
+        f"Pictures and curves: {out / 'report.html'}"
+    )

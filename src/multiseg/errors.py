@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 
 class MultisegError(Exception):
-    """Wrong input. Its message is one or two lines that name the culprit; the command line prints it and exits with 2."""
+    """Wrong input. Its message is one or two lines that name the culprit; the command line prints it and exits with
+    2.
+    """
 
 
 def did_you_mean(wrong: str, valid: Iterable[str], limit: int = 12) -> str:

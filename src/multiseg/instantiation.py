@@ -1,7 +1,7 @@
 """From a composed configuration to objects, and every mistake in it to one line.
 
-jsonargparse checks names and types against the constructors themselves, so there is no schema to keep in step, and a class
-from anywhere can be named by its path.
+jsonargparse checks names and types against the constructors themselves, so there is no schema to keep in step, and a
+class from anywhere can be named by its path.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class TrainerSettings:
     Args:
         steps: optimiser updates.
         seed: of weights, sampling, augmentation and dropout.
-        devices: how many processes, one an accelerator (or, on the CPU, one a process); "auto": all accelerators, or one CPU
-            process.
+        devices: how many processes, one an accelerator (or, on the CPU, one a process); "auto": all accelerators, or
+            one CPU process.
         accelerator, strategy, nodes: as Lightning's Trainer has them.
-        precision: as Lightning's Trainer has it; "auto": bfloat16 autocast where the hardware computes in it, else float32.
+        precision: as Lightning's Trainer has it; "auto": bfloat16 autocast where the hardware computes in it, else
+            float32.
         accumulate: batches an update; their gradients are averaged.
         gradient_clip: largest norm of the gradient of all parameters; None for no clipping.
         val_every: steps between validations; None: four a run. There is always one at the end.
@@ -42,7 +43,8 @@ class TrainerSettings:
         log_every: steps between lines of the log.
         compile: compile the network with torch.compile.
         deterministic: use deterministic algorithms only; slower on accelerators, and an operation without one fails.
-        check_files: files of each dataset that are read as a check before training starts, evenly spread over the split;
+        check_files: files of each dataset that are read as a check before training starts, evenly spread over the
+            split;
             None: all.
     """
 
@@ -178,12 +180,16 @@ def _plain(parser: ArgumentParser, parsed: Namespace) -> Config:
 
 
 def explain(message: str) -> str:
-    """jsonargparse's account of a mistake, many lines with every nesting level, as one: the key, the fault, the remedy."""
+    """Jsonargparse's account of a mistake, many lines with every nesting level, as one: the key, the fault, the
+    remedy.
+    """
     keys = re.findall(r'Parser key "([^"]+)"', message)
     key = ".".join(keys) or "the configuration"
     classes = re.findall(r"given class_path '([^']+)'|class_path='([^']+)'", message)
     class_path = next((first or second for first, second in reversed(classes)), None)
-    if match := re.search(r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", message):
+    if match := re.search(
+        r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", message
+    ):
         option = match[1] or match[3]
         place = ".".join([match[2] or key, *option.split(".")[:-1]])
         valid = _options(class_path) if match[1] and class_path else _group_options(place)
@@ -200,7 +206,9 @@ def explain(message: str) -> str:
     if match := re.search(r"[Kk]ey \"([^\"]+)\" is required|\"([^\"]+)\" is required", message):
         return f"{key}: '{match[1] or match[2]}' is missing."
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Given value", "Subtypes", "Errors", "Parser key", "Does not"))]
+    told = [
+        line for line in lines if not line.startswith(("Given value", "Subtypes", "Errors", "Parser key", "Does not"))
+    ]
     return f"{key}: {' '.join(told[:2]) or message}"[:400]
 
 
@@ -209,7 +217,11 @@ def _options(class_path: str) -> list[str]:
     names: list[str] = []
     for entry in inspect.getmro(resolve_name(class_path)):
         if "__init__" in vars(entry) and entry is not object:
-            names += [name for name in inspect.signature(vars(entry)["__init__"]).parameters if name not in ("self", "spaces", "in_channels", "strides")]
+            names += [
+                name
+                for name in inspect.signature(vars(entry)["__init__"]).parameters
+                if name not in ("self", "spaces", "in_channels", "strides")
+            ]
     return [name for name in names if name not in ("common", "args", "kwargs")]
 
 

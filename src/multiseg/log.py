@@ -14,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 class CsvLog(Logger):
     """`log.csv`: one row a step at which something was logged, one column a quantity.
 
-    Lightning's own CSV logger starts anew in a folder that already has a log; this one keeps the rows before the step from
-    which a run is resumed, so that the file of an interrupted run equals that of an uninterrupted one.
+    Lightning's own CSV logger starts anew in a folder that already has a log; this one keeps the rows before the step
+    from which a run is resumed, so that the file of an interrupted run equals that of an uninterrupted one.
 
     Args:
         path: of the file.
@@ -49,7 +49,9 @@ class CsvLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add to the row of a step. `step` counts updates before this one, as Lightning does; the file counts those done."""
+        """Add to the row of a step. `step` counts updates before this one, as Lightning does; the file counts those
+        done.
+        """
         done = str((step or 0) + 1)
         values = {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
         if not self.rows or self.rows[-1]["step"] != done:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
@@ -31,7 +30,9 @@ class Predictor:
         inference: how to predict; by default as the model was validated.
     """
 
-    def __init__(self, model: Model, device: torch.device | str | None = None, inference: Inference | None = None) -> None:
+    def __init__(
+        self, model: Model, device: torch.device | str | None = None, inference: Inference | None = None
+    ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model
         self.method = model.method.to(self.device).to(memory_format=torch.channels_last)
@@ -89,21 +90,26 @@ class Predictor:
             taxonomy: in which to predict; by default the dataset's own.
             remapping: from the taxonomy to the dataset's classes, where they differ.
             pipeline: of the dataset; by default images enter as large as the taxonomy's did in training.
-            batch_size, workers: of loading.
+            batch_size: images at a time.
+            workers: loading processes; None: as in training.
             progress: called with the number of images of each finished batch.
 
         Raises:
-            MultisegError: the model has no such taxonomy, or its classes are not the dataset's and no remapping is given.
+            MultisegError: the model has no such taxonomy, or its classes are not the dataset's and no remapping is
+                given.
         """
         predicted = self.taxonomy(taxonomy or dataset.name)
         if remapping is None and predicted.names != dataset.label_space.names:
             raise MultisegError(
-                f"the classes of taxonomy '{predicted.name}' are not those of '{dataset.name}'; relate them with --relations."
+                f"the classes of taxonomy '{predicted.name}' are not those of '{dataset.name}': "
+                "relate them with --relations."
             )
         pipeline = pipeline or Pipeline(long_side=self.model.input_size(predicted.name).long_side)
         space = dataset.label_space
         unreached = remapping.unreached if remapping else ()
-        kept = torch.tensor([IGNORE if name in unreached else index for index, name in enumerate(space.names)] + [IGNORE])
+        kept = torch.tensor(
+            [IGNORE if name in unreached else index for index, name in enumerate(space.names)] + [IGNORE]
+        )
         # a predicted class that maps to none becomes an extra column: wrong for every true class
         moved = torch.tensor([len(space) if to == IGNORE else to for to in remapping.table]) if remapping else None
         matrix = ConfusionMatrix(len(space) + (moved is not None)).to(self.device)

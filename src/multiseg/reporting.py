@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from multiseg.batch import Sample
@@ -84,8 +83,9 @@ def read_run(run: RunFolder, name: str, config: Config) -> RunSummary:
 
 def read_scores(entry: Mapping[str, Any]) -> Scores:
     """One dataset of a metrics.json; what it lacks is NaN."""
-    means = [math.nan if entry.get(key) is None else entry[key] for key in ("mIoU", "mean_accuracy", "pixel_accuracy")]
-    return Scores(*means, per_class=entry.get("per_class", {}), absent=tuple(entry.get("absent", ())))
+    keys = ("mIoU", "mean_accuracy", "pixel_accuracy")
+    miou, mean_accuracy, pixel_accuracy = (math.nan if entry.get(key) is None else float(entry[key]) for key in keys)
+    return Scores(miou, mean_accuracy, pixel_accuracy, entry.get("per_class", {}), tuple(entry.get("absent", ())))
 
 
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
@@ -162,8 +162,7 @@ def predict_samples(
                 predictions[name] = {
                     dataset: [predictor.predict(sample.image, dataset).numpy() for sample in chosen]
                     for dataset, chosen in samples.items()
-                    if dataset in predictor.taxonomies
-                    and predictor.taxonomies[dataset].names == chosen[0].space.names
+                    if dataset in predictor.taxonomies and predictor.taxonomies[dataset].names == chosen[0].space.names
                 }
             except MultisegError as error:
                 failures.append(f"No predictions of {name}: {error}")

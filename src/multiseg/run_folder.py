@@ -1,10 +1,10 @@
 """The folder of a run: the one place that knows what lies where in it.
 
-    RUN/config.yaml     everything resolved; can be trained again as it is
-    RUN/metrics.json    scores on every dataset, in percent
-    RUN/log.csv         the training log; TensorBoard event files lie beside it
-    RUN/checkpoints/    last.ckpt to resume from, best.ckpt
-    RUN/model/          model.safetensors and model.json: all that prediction needs; nothing executable
+RUN/config.yaml     everything resolved; can be trained again as it is
+RUN/metrics.json    scores on every dataset, in percent
+RUN/log.csv         the training log; TensorBoard event files lie beside it
+RUN/checkpoints/    last.ckpt to resume from, best.ckpt
+RUN/model/          model.safetensors and model.json: all that prediction needs; nothing executable
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ class InputSize:
     crop: tuple[int, int]
 
 
-def save_model(run: RunFolder, method: SegmentationMethod, method_config: Config, inputs: Mapping[str, InputSize]) -> None:
+def save_model(
+    run: RunFolder, method: SegmentationMethod, method_config: Config, inputs: Mapping[str, InputSize]
+) -> None:
     """Write RUN/model.
 
     Args:
@@ -182,7 +184,9 @@ def load_model(run: RunFolder) -> Model:
         description = json.loads(run.model_path.read_text(encoding="utf-8"))
         spaces = [LabelSpace.from_json(entry) for entry in description["spaces"]]
         version, config = description["format"], description["method"]
-        inputs = {name: InputSize(size["long_side"], tuple(size["crop"])) for name, size in description["inputs"].items()}
+        inputs = {
+            name: InputSize(size["long_side"], tuple(size["crop"])) for name, size in description["inputs"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MultisegError(f"{run.model_path} is broken: {error!r}.") from None
     if version != MODEL_FORMAT:

@@ -99,9 +99,7 @@ def show_taxonomy(arguments: Sequence[str], by: str, out: Path | None, as_json: 
 def _union_table(spaces: Sequence[LabelSpace]) -> Table:
     table = Table("class (union by name)", *[space.name for space in spaces], box=None, pad_edge=False)
     for entry in union_by_name(spaces).space.classes:
-        own = [
-            next((name for name in space.names if same_name(name) == same_name(entry.name)), "") for space in spaces
-        ]
+        own = [next((name for name in space.names if same_name(name) == same_name(entry.name)), "") for space in spaces]
         table.add_row(entry.name, *own)
     return table
 

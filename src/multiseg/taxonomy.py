@@ -131,7 +131,9 @@ def read_relations(path: Path, spaces: Iterable[LabelSpace] | None = None) -> li
         if not row or row[0].startswith("#"):
             continue
         if len(row) < len(_COLUMNS):
-            raise MultisegError(f"{path}, line {number}: expected {len(_COLUMNS)} tab-separated columns, found {len(row)}.")
+            raise MultisegError(
+                f"{path}, line {number}: expected {len(_COLUMNS)} tab-separated columns, found {len(row)}."
+            )
         relation = Relation(*(cell.strip() for cell in row[: len(_COLUMNS)]))
         if relation.relation not in RELATIONS:
             hint = did_you_mean(relation.relation, RELATIONS)

@@ -14,7 +14,6 @@ import torch
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-
 from timm.layers import convert_sync_batchnorm
 
 from multiseg.callbacks import Checkpoints, PlainProgress, Progress, StepSeeds
@@ -197,7 +196,9 @@ def _resolve(config: Config, run: RunFolder, resume: bool) -> Config:
     saved = run.read_config()
     if config:
         for key, old, new in _differences(saved, resolve(config)):
-            raise MultisegError(f"{run.path} was started with {key} = {old}, not {new}; a resumed run keeps its settings.")
+            raise MultisegError(
+                f"{run.path} was started with {key} = {old}, not {new}; a resumed run keeps its settings."
+            )
     return saved
 
 

@@ -15,7 +15,13 @@ def batches(plan: BatchPlan, start: int = 0, stop: int = 50, batch_size: int = 6
     return list(PlannedSampler(plan, SIZES, batch_size, seed=3, start=start, stop=stop, **rank))
 
 
-PLANS = [Mixed(), Mixed(exponent=1.0), Mixed(weights={"small": 1, "large": 2}), Alternating(), Alternating(exponent=0.5)]
+PLANS = [
+    Mixed(),
+    Mixed(exponent=1.0),
+    Mixed(weights={"small": 1, "large": 2}),
+    Alternating(),
+    Alternating(exponent=0.5),
+]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -86,7 +92,11 @@ def test_another_seed_gives_another_order() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({"smal": 1.0, "large": 1.0}, "did you mean 'small'"), ({"small": 1.0}, "large"), ({"small": 0, "large": 1}, "positive")],
+    [
+        ({"smal": 1.0, "large": 1.0}, "did you mean 'small'"),
+        ({"small": 1.0}, "large"),
+        ({"small": 0, "large": 1}, "positive"),
+    ],
 )
 def test_faulty_weights(weights: dict[str, float], message: str) -> None:
     with pytest.raises(MultisegError, match=message):

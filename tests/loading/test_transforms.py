@@ -42,7 +42,8 @@ def test_scale_one_crop_is_an_exact_part_of_the_image() -> None:
         (y, x)
         for y in range(41)
         for x in range(51)
-        if torch.equal(image[:, y : y + 20, x : x + 30], cropped) and torch.equal(labels[y : y + 20, x : x + 30], target)
+        if torch.equal(image[:, y : y + 20, x : x + 30], cropped)
+        and torch.equal(labels[y : y + 20, x : x + 30], target)
     ]
     assert found
 

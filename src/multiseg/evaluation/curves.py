@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: they take their colours from the page, so they are right in light and dark, and need no script.
+"""Line charts as inline SVG: coloured by the page, so that they are right in light and dark, and without script.
 
 Colours are CSS classes `run0`, `run1`, … (see `report.css`).
 """

@@ -1,7 +1,7 @@
 """One HTML page that compares runs: data in, text out.
 
-The page asks for nothing from outside, since its style, curves and pictures lie in it, and it runs no script. Whatever comes
-from a run or a dataset is escaped.
+The page asks for nothing from outside, since its style, curves and pictures lie in it, and it runs no script. Whatever
+comes from a run or a dataset is escaped.
 """
 
 from __future__ import annotations
@@ -172,7 +172,8 @@ def _summary(runs: Sequence[RunSummary], datasets: Sequence[str]) -> str:
         cells = [_score(row[name], best[name], gains[name], _details(run, name)) for name in datasets]
         if len(datasets) > 1:
             cells.append(_score(mean, best_mean, mean - means[-1] if several and together else None))
-        body.append(f'<tr><th>{_chip(number, run.name)}</th><td class="text">{escape(run.method)}</td>{"".join(cells)}</tr>')
+        method = f'<td class="text">{escape(run.method)}</td>'
+        body.append(f"<tr><th>{_chip(number, run.name)}</th>{method}{''.join(cells)}</tr>")
     if together:
         cells = [_score(value, math.nan) for value in alone.values()] + [_score(means[-1], best_mean)]
         body.append(f'<tr class="together"><th>one model for each dataset</th><td></td>{"".join(cells)}</tr>')
@@ -193,9 +194,9 @@ def _findings(runs: Sequence[RunSummary], alone: Mapping[str, float]) -> str:
         if len(run.trained_on) < 2 or not gains:
             continue
         better = sum(gain > 0 for gain in gains)
+        mean = _signed(sum(gains) / len(gains))
         where = f"on {better} of {_count(len(gains), 'dataset')}"
-        mean = sum(gains) / len(gains)
-        said.append(f"{run.name} is better than the model trained on the dataset alone {where}: {_signed(mean)} on average.")
+        said.append(f"{run.name} is better than the model trained on the dataset alone {where}: {mean} on average.")
     if not said and any(len(run.trained_on) > 1 for run in runs):
         said.append("No run was trained on one of these datasets alone, so there are no gains to show.")
     return _paragraphs(said)
@@ -275,7 +276,7 @@ def _classes(runs: Sequence[RunSummary], dataset: str) -> str:
         gain = _gain(gains.get(name)) if gains else ""
         rows.append(f'<div class="class"><span>{escape(name)}</span><div>{"".join(bars)}</div>{gain}</div>')
     absent = list(dict.fromkeys(name for _, run in scored for name in run.scores[dataset].absent))
-    left_out = f"Left out, since no pixel of the validation split is labelled so: {', '.join(absent)}." if absent else ""
+    left_out = f"Left out, since no pixel is labelled so: {', '.join(absent)}." if absent else ""
     return (
         f'<h3>{escape(dataset)}</h3><p class="muted small">IoU in percent, {escape(order)}. {escape(left_out)}</p>'
         f'{_key(runs, [number for number, _ in scored])}<div class="classes">{"".join(rows)}</div>'

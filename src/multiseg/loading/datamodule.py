@@ -47,8 +47,9 @@ class DataModule(LightningDataModule):
         datasets: by the name they have in this run.
         pipeline: augmentation of every dataset; a dataset's own `pipeline` keys override it.
         plan: which images a batch holds; None: `Mixed()`.
-        batch_size: images a step of every dataset, so that a step of K datasets holds K times as many, and `steps` means
-            the same number of updates for each dataset as it would alone. An `Alternating` batch holds one dataset's.
+        batch_size: images a step of every dataset, so that a step of K datasets holds K times as many, and `steps`
+            means the same number of updates for each dataset as it would alone. An `Alternating` batch holds one
+            dataset's.
         total_batch_size: images a step altogether, in place of `batch_size`.
         eval_batch_size: images a step in evaluation.
         workers: loading processes a rank; None: one a core up to eight, less one for the trainer.
@@ -174,7 +175,9 @@ def evaluation_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader[list[Batch]]:
-    """Every image of a split once, over all ranks; each step yields batches of equal sizes, so that nothing is padded."""
+    """Every image of a split once, over all ranks; each step yields batches of equal sizes, so that nothing is
+    padded.
+    """
     return DataLoader(
         EvaluationSamples(dataset, pipeline.evaluation()),  # type: ignore[arg-type]  # collated: list[Batch]
         batch_size=batch_size,

@@ -1,7 +1,7 @@
 """Which images the n-th batch of a run holds.
 
-A plan is a pure function of (seed, batch number): any number of ranks sees the same global batches, and a resumed run goes
-on from a number, without replaying anything. Within a dataset images come without replacement, epoch by epoch.
+A plan is a pure function of (seed, batch number): any number of ranks sees the same global batches, and a resumed run
+goes on from a number, without replaying anything. Within a dataset images come without replacement, epoch by epoch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class BatchPlan(ABC):
         else:
             for name in self.weights:
                 if name not in sizes:
-                    raise MultisegError(f"sampling weights: no dataset '{name}' in this run; {did_you_mean(name, sizes)}")
+                    raise MultisegError(
+                        f"sampling weights: no dataset '{name}' in this run; {did_you_mean(name, sizes)}"
+                    )
             missing = [name for name in sizes if name not in self.weights]
             if missing or min(self.weights.values()) <= 0:
                 raise MultisegError(f"sampling weights need a positive number for every dataset; missing: {missing}.")
@@ -60,7 +62,9 @@ class BatchPlan(ABC):
         return share
 
     @abstractmethod
-    def counts(self, first: int, last: int, batch_size: int, shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
+    def counts(
+        self, first: int, last: int, batch_size: int, shares: NDArray[np.float64], seed: int
+    ) -> NDArray[np.int64]:
         """How many images of each dataset the batches first..last-1 hold. Shape: (last - first, K).
 
         `first` is a multiple of `_BLOCK` and `last - first` at most `_BLOCK`.
@@ -70,11 +74,13 @@ class BatchPlan(ABC):
 class Mixed(BatchPlan):
     """Every image of a batch may come from any dataset.
 
-    Systematic sampling: each image comes from dataset k with exactly the wanted probability p_k, and a batch of B images
-    holds B p_k of dataset k, rounded up or down. So a batch of 16 from two equal datasets always holds 8 and 8.
+    Systematic sampling: each image comes from dataset k with exactly the wanted probability p_k, and a batch of B
+    images holds B p_k of dataset k, rounded up or down. So a batch of 16 from two equal datasets always holds 8 and 8.
     """
 
-    def counts(self, first: int, last: int, batch_size: int, shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
+    def counts(
+        self, first: int, last: int, batch_size: int, shares: NDArray[np.float64], seed: int
+    ) -> NDArray[np.int64]:
         start = np.random.default_rng((seed, 1, first)).random(_BLOCK)[: last - first]
         edges = np.concatenate([[0.0], np.cumsum(shares)])
         edges[-1] = 1.0
@@ -100,7 +106,9 @@ class Alternating(BatchPlan):
             raise MultisegError(f"the interval of alternation must be at least 1, not {interval}.")
         self.interval = interval
 
-    def counts(self, first: int, last: int, batch_size: int, shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
+    def counts(
+        self, first: int, last: int, batch_size: int, shares: NDArray[np.float64], seed: int
+    ) -> NDArray[np.int64]:
         turn = np.arange(first, last) // self.interval
         if np.allclose(shares, shares[0]):
             chosen = turn % len(shares)
@@ -136,7 +144,9 @@ class PlannedSampler(Sampler[list[Draw]]):
         world_size: int = 1,
     ) -> None:
         if batch_size % world_size:
-            raise MultisegError(f"a batch of {batch_size} images cannot be shared equally among {world_size} processes.")
+            raise MultisegError(
+                f"a batch of {batch_size} images cannot be shared equally among {world_size} processes."
+            )
         self.plan = plan
         self.sizes = list(sizes.values())
         self.shares = plan.probabilities(sizes)

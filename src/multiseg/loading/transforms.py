@@ -1,8 +1,8 @@
 """Augmentation, one pipeline a dataset (LMSeg's "dataset-aware augmentation"): its own scales, crop and photometry.
 
-Everything is a `torchvision.transforms.v2.Transform` on an (image, labels) pair, so any transform of that library can join
-a pipeline. One that moves pixels must fill labels with `multiseg.label_space.IGNORE`, not with torchvision's default 0,
-which is a class.
+Everything is a `torchvision.transforms.v2.Transform` on an (image, labels) pair, so any transform of that library can
+join a pipeline. One that moves pixels must fill labels with `multiseg.label_space.IGNORE`, not with torchvision's
+default 0, which is a class.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ class Pipeline:
     """What happens to the images of one dataset between disk and network.
 
     Args:
-        long_side: the longer side of the image, in pixels, at scale 1, in training and in evaluation; None keeps the file's.
+        long_side: the longer side of the image, in pixels, at scale 1, in training and in evaluation; None keeps the
+            file's.
         crop: height and width of a training crop, in pixels.
         scale: a training image is scaled by a factor drawn uniformly from this range.
         max_class_share: redraw a crop (up to ten times) in which one class has a larger share; 1 switches this off.
         flip: probability of a horizontal flip.
-        jitter: brightness, contrast, saturation (factors within 1 ± value) and hue (± value, of a turn of 1); empty for none.
+        jitter: brightness, contrast, saturation (factors within 1 ± value) and hue (± value, of a turn of 1); empty
+            for none.
         more: further transforms, applied last.
     """
 
@@ -149,8 +151,9 @@ class ResizeImage(v2.Transform):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random numbers of torch (the only ones torchvision draws) inside this block depend on `seed` alone; outside nothing
-    changes. So an image's augmentation depends on its place in the run, not on workers, ranks or interruptions."""
+    """Random numbers of torch (the only ones torchvision draws) inside this block depend on `seed` alone; outside
+    nothing changes. So an image's augmentation depends on its place in the run, not on workers, ranks or interruptions.
+    """
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:

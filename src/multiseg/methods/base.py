@@ -6,13 +6,12 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from multiseg.batch import Batch
@@ -44,9 +43,9 @@ class Inference:
 class SegmentationMethod(LightningModule):
     """A network trained on one or many datasets, each image judged in its own dataset's classes.
 
-    A method says which taxonomies it predicts in (`taxonomies`), how features become logits (`classify`) and what a dataset's
-    labels are to it (`targets`). Its loss is then the cross-entropy below; a method with another one overrides
-    `training_step`.
+    A method says which taxonomies it predicts in (`taxonomies`), how features become logits (`classify`) and what a
+    dataset's labels are to it (`targets`). Its loss is then the cross-entropy below; a method with another one
+    overrides `training_step`.
 
         L = s · Σ_k (n_k / n) · 1/N_k Σ_{i ∈ labelled pixels of dataset k} -log p_k(y_i | x_i)
 
@@ -58,8 +57,8 @@ class SegmentationMethod(LightningModule):
         network: shared by all datasets.
         optimizer, schedule: see there.
         auxiliary_weight: of the auxiliary head's loss, where the network has one (PSPNet: 0.4).
-        sum_datasets: sum the losses of the datasets, as CDCL does, instead of averaging them: every dataset then moves the
-            network as much as it would alone.
+        sum_datasets: sum the losses of the datasets, as CDCL does, instead of averaging them: every dataset then moves
+            the network as much as it would alone.
         inference: in validation and by default in evaluation.
     """
 
@@ -71,7 +70,7 @@ class SegmentationMethod(LightningModule):
         schedule: Schedule,
         auxiliary_weight: float = 0.4,
         sum_datasets: bool = False,
-        inference: Inference = Inference(),  # noqa: B008  (frozen)
+        inference: Inference = Inference(),
     ) -> None:
         super().__init__()
         self.spaces = {space.name: space for space in spaces}
@@ -97,7 +96,8 @@ class SegmentationMethod(LightningModule):
 
     @abstractmethod
     def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
-        """Logits of some of the images in a taxonomy's classes: the main head's, then, in training, the auxiliary head's.
+        """Logits of some of the images in a taxonomy's classes: the main head's, then, in training, the auxiliary
+        head's.
 
         Shape: (len(rows), K, h, w) each.
         """
@@ -115,8 +115,8 @@ class SegmentationMethod(LightningModule):
         images, pixels = self._global_counts(labels)
         losses: dict[str, Tensor] = {}
         for name in self.spaces:
-            # A dataset absent from this process takes part with no image: its classifier gets a zero gradient, not none,
-            # so that DDP finds every parameter used and one process does the same as many.
+            # A dataset absent from this process takes part with no image: its classifier gets a zero gradient, not
+            # none, so that DDP finds every parameter used and one process does the same as many.
             main, *auxiliary = self.classify(features, name, rows_of.get(name, []))
             loss = self._cross_entropy(main, labels[name], self.network.stride)
             for logits in auxiliary:
@@ -146,7 +146,9 @@ class SegmentationMethod(LightningModule):
         return dict(zip(labels, images, strict=True)), dict(zip(labels, pixels, strict=True))
 
     def log_losses(self, losses: Mapping[str, Tensor], shares: Mapping[str, float]) -> None:
-        """Log what this process adds to each dataset's loss, summed over processes, and each dataset's share of the batch."""
+        """Log what this process adds to each dataset's loss, summed over processes, and each dataset's share of the
+        batch.
+        """
         many = len(self.spaces) > 4
         for name, loss in losses.items():
             self.log(f"loss/{name}", loss, prog_bar=not many, sync_dist=self.world_size > 1, reduce_fx="sum")

@@ -17,9 +17,10 @@ from multiseg.networks.segmentation_network import Features, SegmentationNetwork
 class ByName(SegmentationMethod):
     """The "manual taxonomy" baseline: classes of the same name are one class, all others stay apart.
 
-    In training the softmax runs over the whole union, so a class of another dataset that also fits a pixel counts as wrong:
-    that is the conflict the methods of this project avoid. Predictions in a dataset's taxonomy choose among its own classes;
-    predictions in the taxonomy `by_name` choose among all.
+    In training the softmax runs over the whole union, so a class of another dataset that also fits a pixel counts as
+    wrong:
+    that is the conflict the methods of this project avoid. Predictions in a dataset's taxonomy choose among its own
+    classes; predictions in the taxonomy `by_name` choose among all.
 
     Args:
         spaces, network, **common: see `SegmentationMethod`.

@@ -14,8 +14,8 @@ from multiseg.networks.segmentation_network import Features, SegmentationNetwork
 
 
 class MultiHead(SegmentationMethod):
-    """The baseline of every multi-dataset paper: backbone and decoder are shared, and each dataset keeps its own classes in
-    its own classifier. No relation between taxonomies is assumed.
+    """The baseline of every multi-dataset paper: backbone and decoder are shared, and each dataset keeps its own
+    classes in its own classifier. No relation between taxonomies is assumed.
 
     Args:
         spaces, network, **common: see `SegmentationMethod`.

@@ -28,7 +28,9 @@ class Supervised(SegmentationMethod):
     def __init__(self, spaces: list[LabelSpace], network: SegmentationNetwork, **common: Any) -> None:
         if len(spaces) != 1:
             names = ", ".join(space.name for space in spaces)
-            raise MultisegError(f"supervised trains on one dataset, not on {names}; multi_head and by_name train on many.")
+            raise MultisegError(
+                f"supervised trains on one dataset, not on {names}; multi_head and by_name train on many."
+            )
         super().__init__(spaces, network, **common)
         # under the dataset's name, as in MultiHead: either's weights load into the other
         self.classifiers = nn.ModuleDict({space.name: PixelClassifier(network, len(space)) for space in spaces})

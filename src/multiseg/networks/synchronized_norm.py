@@ -1,7 +1,7 @@
 """Batch norm over the images of all processes, on any device.
 
-torch's SyncBatchNorm works on accelerators only; with this one a run on several CPU processes has the statistics, and so the
-result, of one process with the same global batch.
+torch's SyncBatchNorm works on accelerators only; with this one a run on several CPU processes has the statistics, and
+so the result, of one process with the same global batch.
 """
 
 from __future__ import annotations

@@ -1,0 +1,135 @@
+"""Pages that MkDocs makes at build time from the package itself, so that they cannot fall behind it."""
+
+from __future__ import annotations
+
+import argparse
+import pkgutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import multiseg
+from multiseg.cli import command_parsers, make_parser
+from multiseg.configuration import recipe_purpose, shipped_recipes
+from multiseg.datasets import all_readers
+
+REPOSITORY = Path(__file__).parents[1]
+
+#: Title of each page of the Python reference, and the parts of the package on it.
+API = {
+    "label-spaces": ("Label spaces and batches", ("label_space", "taxonomy", "batch", "errors")),
+    "datasets": ("Datasets", ("datasets", "checking")),
+    "loading": ("Loading", ("loading",)),
+    "networks": ("Networks", ("networks", "weights")),
+    "losses": ("Losses", ("losses",)),
+    "methods": ("Methods", ("methods",)),
+    "optimization": ("Optimisers and schedules", ("optim",)),
+    "evaluation": ("Evaluation", ("evaluation",)),
+    "runs": ("Runs", ("configuration", "instantiation", "training", "run_folder", "predictor")),
+    "synthetic": ("Synthetic data", ("synthetic.domains", "synthetic.writers")),
+}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """MkDocs calls this before it reads the pages."""
+    from mkdocs.structure.files import File
+
+    for path, make in PAGES.items():
+        files.append(File.generated(config, path, content=make()))
+    return files
+
+
+def command_line_page() -> str:
+    """Every command with its usage, its options and an example, from the parsers."""
+    intro = """# Command line
+
+Results go to standard output, progress and remarks to standard error. Exit codes: 0 done, 1 a check found faults,
+2 wrong input (one or two lines say what), 130 interrupted by Ctrl-C.
+
+A dataset is given as `NAME=ROOT` or `NAME:READER=ROOT`. NAME is what it is called in this run. READER is one of
+[the readers](datasets.md); without it NAME itself is taken for one, or `folder` where ROOT holds a `dataset.yaml`. ROOT
+is the folder of the official layout, or its parent.
+"""
+    return "\n".join([intro, *(_command(name, parser) for name, parser in command_parsers(make_parser()).items())])
+
+
+def _command(name: str, parser: argparse.ArgumentParser) -> str:
+    parser.formatter_class = partial(argparse.HelpFormatter, width=100)  # type: ignore[assignment]
+    rows = [f"| {_invocation(action)} | {_cell(action.help)} |" for action in parser._actions if action.dest != "help"]
+    example = (parser.epilog or "").removeprefix("example: ")
+    lines = [f"## {name}", "", f"{(parser.description or '').capitalize()}.", "", "```text"]
+    lines += [parser.format_usage().removeprefix("usage: ").rstrip(), "```", "", "| | |", "|---|---|", *rows, ""]
+    return "\n".join([*lines, "For example:", "", "```bash", example, "```", ""])
+
+
+def _invocation(action: argparse.Action) -> str:
+    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    if not action.option_strings:
+        return f"`{value}`".replace("|", "\\|")
+    takes_value = action.nargs != 0
+    return f"`{', '.join(action.option_strings)}{f' {value}' if takes_value else ''}`".replace("|", "\\|")
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
+
+
+def recipes_page() -> str:
+    """Every shipped recipe in full."""
+    parts = ["# Recipes", "", "They come with the package and are named without path. [How they compose](../how-to/recipes.md).", ""]
+    for name, path in shipped_recipes().items():
+        purpose = recipe_purpose(path)
+        parts += [f"## {name}", "", purpose, "", "```yaml", path.read_text(encoding="utf-8").rstrip(), "```", ""]
+    return "\n".join(parts)
+
+
+def datasets_page() -> str:
+    """The card of every reader."""
+    parts = [
+        "# Datasets",
+        "",
+        "Each is read as its authors distribute it; nothing is converted. multiseg downloads none of them: get them from their",
+        "authors, under their terms.",
+        "",
+    ]
+    for name, reader in all_readers().items():
+        card = reader.card
+        facts = [f"**{card.title}**", f"License: {card.license}"]
+        facts += [f"Source: <{card.url}>"] if card.url else []
+        facts += [f"Cite: {card.citation}"] if card.citation else []
+        if reader.splits:  # otherwise classes and splits are those of the user's own file
+            facts.append("Splits: " + ", ".join(f"`{split}`" for split in reader.splits))
+            facts.append(f"{len(reader.label_space)} classes: {', '.join(reader.label_space.names)}")
+        parts += [f"## {name}", "", *(f"{fact}  " for fact in facts), "", "```text", card.layout, "```", ""]
+    return "\n".join(parts)
+
+
+def api_page(title: str, parts: tuple[str, ...]) -> str:
+    """mkdocstrings directives for all modules of some parts of the package."""
+    return "\n".join([f"# {title}", "", *(f"::: {module}\n" for part in parts for module in modules_of(part))])
+
+
+def modules_of(part: str) -> Iterator[str]:
+    """A module, or those of a subpackage, in alphabetical order with `base` first."""
+    folder = Path(multiseg.__file__).parent / part.replace(".", "/")
+    if not folder.is_dir():
+        yield f"multiseg.{part}"
+        return
+    names = [module.name for module in pkgutil.iter_modules([str(folder)])]
+    yield from (f"multiseg.{part}.{name}" for name in sorted(names, key=lambda name: (name != "base", name)))
+
+
+def _file(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+#: Path of every generated page below docs/, and what makes its text.
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/command-line.md": command_line_page,
+    "reference/recipes.md": recipes_page,
+    "reference/datasets.md": datasets_page,
+    **{f"reference/api/{name}.md": partial(api_page, title, parts) for name, (title, parts) in API.items()},
+    "contributing.md": partial(_file, "CONTRIBUTING.md"),
+    "changelog.md": partial(_file, "CHANGELOG.md"),
+}
