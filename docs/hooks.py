@@ -50,29 +50,30 @@ Results go to standard output, progress and remarks to standard error. Exit code
 A dataset is given as `NAME=ROOT` or `NAME:READER=ROOT`. NAME is what it is called in this run. READER is one of
 [the readers](datasets.md); without it NAME itself is taken for one, or `folder` where ROOT holds a `dataset.yaml`. ROOT
 is the folder of the official layout, or its parent.
+
+`train` also takes `--KEY VALUE` for any key of the [configuration](configuration.md).
 """
     return "\n".join([intro, *(_command(name, parser) for name, parser in command_parsers(make_parser()).items())])
 
 
 def _command(name: str, parser: argparse.ArgumentParser) -> str:
     parser.formatter_class = partial(argparse.HelpFormatter, width=100)  # type: ignore[assignment]
-    rows = [f"| {_invocation(action)} | {_cell(action.help)} |" for action in parser._actions if action.dest != "help"]
+    actions = [action for action in parser._actions if action.help and action.dest != "help"]
+    rows = [f"| {_invocation(action)} | {_cell(action.help)} |" for action in actions]
+    purpose = parser.description or ""
     example = (parser.epilog or "").removeprefix("example: ")
-    lines = [f"## {name}", "", f"{(parser.description or '').capitalize()}.", "", "```text"]
+    lines = [f"## {name}", "", f"{purpose[:1].upper()}{purpose[1:]}.", "", "```text"]
     lines += [parser.format_usage().removeprefix("usage: ").rstrip(), "```", "", "| | |", "|---|---|", *rows, ""]
     return "\n".join([*lines, "For example:", "", "```bash", example, "```", ""])
 
 
 def _invocation(action: argparse.Action) -> str:
-    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
-    if not action.option_strings:
-        return f"`{value}`".replace("|", "\\|")
-    takes_value = action.nargs != 0
-    return f"`{', '.join(action.option_strings)}{f' {value}' if takes_value else ''}`".replace("|", "\\|")
+    value = [] if action.nargs == 0 else [str(action.metavar or action.dest.upper())]
+    return _cell("`" + " ".join([*action.option_strings, *value]) + "`")
 
 
-def _cell(text: str | None) -> str:
-    return (text or "").replace("|", "\\|")
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def recipes_page() -> str:

@@ -166,7 +166,7 @@ def _parse(parser: ArgumentParser, config: Config) -> Namespace:
 
 def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
     try:
-        made: Namespace = parser.instantiate_classes(parsed)
+        made: Namespace = parser.instantiate(parsed)
     except (ArgumentError, ValueError) as error:
         raise MultisegError(explain(str(error))) from None
     return made
@@ -175,7 +175,7 @@ def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
 def _plain(parser: ArgumentParser, parsed: Namespace) -> Config:
     import yaml
 
-    plain: Config = yaml.safe_load(parser.dump(parsed, skip_none=False, skip_link_targets=True))
+    plain: Config = yaml.safe_load(parser.dump(parsed, skip_unset=False, skip_link_targets=True))
     return plain
 
 

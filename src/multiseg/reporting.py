@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -33,15 +34,30 @@ def write_report(runs: Sequence[RunFolder], out: Path, title: str = "multiseg re
         panels: pictures from each dataset's validation split, spread evenly over it, the same for all runs.
 
     Raises:
-        MultisegError: one of the folders is no run.
+        MultisegError: one of the folders is no run, or none is given.
     """
     runs = list({run.path.resolve(): run for run in runs}.values())
-    configs = [run.read_config() for run in runs]
+    if not runs:
+        raise MultisegError("no run to report on.")
+    entries = [dataset_entries(run) for run in runs]
     names = short_names([run.path for run in runs])
-    summaries = [read_run(run, name, config) for run, name, config in zip(runs, names, configs, strict=True)]
-    galleries, notes = make_galleries(dict(zip(names, runs, strict=True)), configs, panels)
+    summaries = [read_run(run, name, tuple(own)) for run, name, own in zip(runs, names, entries, strict=True)]
+    galleries, notes = make_galleries(dict(zip(names, runs, strict=True)), entries, panels)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, render_report(title, summaries, galleries, notes))
+
+
+def dataset_entries(run: RunFolder) -> Config:
+    """The datasets that a run was trained on, as in its config.yaml.
+
+    Raises:
+        MultisegError: it is no run.
+    """
+    try:
+        entries: Config = dict(run.read_config()["data"]["datasets"])
+    except (KeyError, TypeError):
+        raise MultisegError(f"{run.config_path} names no data.datasets; is {run.path} the folder of a run?") from None
+    return entries
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -54,29 +70,24 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     return [os.fspath(path) for path in paths]
 
 
-def read_run(run: RunFolder, name: str, config: Config) -> RunSummary:
-    """What lies in a run's folder."""
+def read_run(run: RunFolder, name: str, trained_on: tuple[str, ...]) -> RunSummary:
+    """What lies in a run's folder, under the name it has on the page."""
     notes = []
     metrics: dict[str, Any] = {}
     try:
         metrics = run.read_metrics()
     except MultisegError as error:
         notes.append(str(error))
-    curves: dict[str, list[tuple[float, float]]] = {}
-    try:
-        curves = read_curves(run.log_path)
-    except OSError as error:
-        notes.append(f"{run.log_path} cannot be read: {error.strerror}.")
     return RunSummary(
         name=name,
         path=os.fspath(run.path),
         config=run.config_path.read_text(encoding="utf-8"),
-        trained_on=tuple(config["data"]["datasets"]),
+        trained_on=trained_on,
         method=metrics.get("method", ""),
         step=metrics.get("step"),
         seconds=metrics.get("seconds"),
         scores={dataset: read_scores(entry) for dataset, entry in metrics.get("datasets", {}).items()},
-        curves=curves,
+        curves=read_curves(run.log_path),
         notes=tuple(notes),
     )
 
@@ -89,12 +100,8 @@ def read_scores(entry: Mapping[str, Any]) -> Scores:
 
 
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """The finite values of a log with their steps, by column.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    columns, rows = read_log(path)
+    """The finite values of a log with their steps, by column; none where there is no log."""
+    columns, rows = read_log(path) if path.is_file() else ([], [])
     curves: dict[str, list[tuple[float, float]]] = {}
     for column in columns:
         points = [(float(row["step"]), _to_number(row[column])) for row in rows if column != "step"]
@@ -104,45 +111,42 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def make_galleries(
-    runs: Mapping[str, RunFolder], configs: Sequence[Config], panels: int
+    runs: Mapping[str, RunFolder], entries: Sequence[Config], panels: int
 ) -> tuple[list[Gallery], list[str]]:
     """Some images of every dataset, predicted by every run that knows its classes.
 
     Args:
         runs: by the name they have on the page.
-        configs: of the runs.
+        entries: the datasets of each run; of several entries of one name the first counts.
         panels: images of each dataset.
 
     Returns:
         the galleries, and sentences on what they lack.
     """
-    galleries, notes = [], []
-    samples: dict[str, list[Sample]] = {}
+    if panels < 1:
+        return [], []
+    first: Config = {}
+    for name, entry in itertools.chain.from_iterable(own.items() for own in entries):
+        first.setdefault(name, entry)
+    notes = []
     datasets: dict[str, SegmentationDataset] = {}
-    for name in dict.fromkeys(name for config in configs for name in config["data"]["datasets"]) if panels else ():
-        entries = [config["data"]["datasets"][name] for config in configs if name in config["data"]["datasets"]]
+    samples: dict[str, list[Sample]] = {}
+    for name, entry in first.items():
         try:
-            datasets[name] = open_dataset(name, DatasetEntry(**entries[0]), "val")
-            samples[name] = [datasets[name][index] for index in spread(len(datasets[name]), panels)]
+            dataset = open_dataset(name, DatasetEntry(**entry), "val")
+            samples[name] = [dataset[index] for index in spread(len(dataset), panels)]
+            datasets[name] = dataset
         except MultisegError as error:
             notes.append(f"No pictures of {name}: {error}")
-    predictions, failures = predict_samples(runs, {name: samples[name] for name in samples})
-    for name, chosen in samples.items():
-        galleries.append(
-            Gallery(
-                datasets[name].label_space,
-                datasets[name].split,
-                [
-                    Panel(
-                        sample.key,
-                        sample.image.numpy(),
-                        sample.labels.numpy(),
-                        {run: made[name][index] for run, made in predictions.items() if name in made},
-                    )
-                    for index, sample in enumerate(chosen)
-                ],
-            )
-        )
+    predictions, failures = predict_samples(runs, samples)
+    galleries = []
+    for name, dataset in datasets.items():
+        made = {run: by_dataset[name] for run, by_dataset in predictions.items() if name in by_dataset}
+        shown = [
+            Panel(s.key, s.image.numpy(), s.labels.numpy(), {run: maps[index] for run, maps in made.items()})
+            for index, s in enumerate(samples[name])
+        ]
+        galleries.append(Gallery(dataset.label_space, dataset.split, shown))
     return galleries, notes + failures
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -148,6 +149,8 @@ def _fit(experiment: Experiment, run: RunFolder, config: Config, checkpoint: Pat
 
 
 def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool) -> lightning.Trainer:
+    logging.getLogger("lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it says what we say, and advertises
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # it is: see loading.datamodule
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     every = validation_interval(settings)

@@ -31,12 +31,12 @@ class Line:
 
     Args:
         name: of the run.
-        number: of the run, which gives the colour.
+        color: of the run, 0, 1, …
         points: (step, value), steps ascending, values finite.
     """
 
     name: str
-    number: int
+    color: int
     points: Points
 
 
@@ -48,32 +48,41 @@ def line_chart(title: str, lines: Sequence[Line], from_zero: bool = False) -> st
         lines: at least one point altogether.
         from_zero: the value axis begins at zero, as it should for a loss.
     """
-    lines = [Line(line.name, line.number, thin_out(line.points, _MAX_POINTS)) for line in lines if line.points]
+    lines = [Line(line.name, line.color, thin_out(line.points, _MAX_POINTS)) for line in lines if line.points]
     smoothed = [smooth(line.points) if len(line.points) >= _SMOOTH_FROM else line.points for line in lines]
     values = [value for points in smoothed for _, value in points]  # so that one bad batch does not flatten the rest
     y_ticks = ticks(min(0.0, *values) if from_zero else min(values), max(values))
-    x_ticks = ticks(0, max(line.points[-1][0] for line in lines), inside=True)
-    plot = _Plot(max(x_ticks[-1], *(line.points[-1][0] for line in lines)), y_ticks[0], y_ticks[-1])
+    last_step = max(1.0, *(line.points[-1][0] for line in lines))
+    plot = _Plot(last_step, y_ticks[0], y_ticks[-1])
     drawn = [_draw(plot, line, points) for line, points in zip(lines, smoothed, strict=True)]
     return (
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{_grid(plot, x_ticks, y_ticks)}"
+        f"{_grid(plot, step_ticks(last_step), y_ticks)}"
         f'<svg x="{_LEFT}" y="{_TOP - 3}" width="{plot.width + 6}" height="{plot.height + 6}" '
         f'viewBox="0 -3 {plot.width + 6} {plot.height + 6}">{"".join(drawn)}</svg>'
         f"{_hover(plot, lines)}</svg>"
     )
 
 
-def ticks(low: float, high: float, count: int = 4, inside: bool = False) -> list[float]:
-    """Round numbers, about `count` steps apart, around a range, or inside it."""
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round numbers, about `count` steps apart, that enclose a range."""
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9) if inside else math.floor(low / step + 1e-9)
-    last = math.floor(high / step + 1e-9) if inside else math.ceil(high / step - 1e-9)
+    step = _round_up((high - low) / count)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def step_ticks(last: float, count: int = 4) -> list[float]:
+    """Round whole numbers from zero to at most `last`."""
+    step = _round_up(max(1.0, last / count))
+    return [index * step for index in range(math.floor(last / step) + 1)]
+
+
+def _round_up(value: float) -> float:
+    """To the next of …, 0.5, 1, 2, 5, 10, 20, …"""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))
 
 
 def thin_out(points: Points, limit: int) -> Points:
@@ -118,7 +127,7 @@ class _Plot:
 
 
 def _draw(plot: _Plot, line: Line, smoothed: Points) -> str:
-    color = f"run{line.number % COLORS}" + (" dashed" if line.number >= COLORS else "")
+    color = f"run{line.color % COLORS}" + (" dashed" if line.color >= COLORS else "")
     out = f'<polyline class="line {color}" points="{plot.path(smoothed)}"/>'
     if smoothed is not line.points:
         out = f'<polyline class="line raw {color}" points="{plot.path(line.points)}"/>{out}'

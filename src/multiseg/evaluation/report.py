@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from importlib import resources
 from typing import Any
@@ -24,11 +25,15 @@ import multiseg
 from multiseg.evaluation.curves import COLORS, Line, Points, line_chart
 from multiseg.evaluation.iou import Scores
 from multiseg.evaluation.overlays import overlay
-from multiseg.label_space import LabelSpace
+from multiseg.label_space import IGNORE, LabelSpace
 
 #: Longest side of a picture, and its JPEG quality.
 _PICTURE_PX = 320
 _QUALITY = 85
+#: Weight of the class colours: enough to be told apart in a small picture.
+_ALPHA = 0.65
+#: At most so many pictures side by side.
+_ACROSS = 5
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class RunSummary:
         scores: by dataset.
         curves: what was logged, by column of its log.
         notes: sentences on what is missing.
+        color: on the page; `render_report` chooses it.
     """
 
     name: str
@@ -58,6 +64,16 @@ class RunSummary:
     scores: Mapping[str, Scores] = field(default_factory=dict)
     curves: Mapping[str, Points] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    color: int = 0
+
+    @property
+    def several(self) -> bool:
+        """Whether it was trained on more than one dataset."""
+        return len(self.trained_on) > 1
+
+    def miou(self, dataset: str) -> float:
+        """NaN where it has no score."""
+        return self.scores[dataset].miou if dataset in self.scores else math.nan
 
 
 @dataclass(frozen=True)
@@ -84,8 +100,7 @@ class Gallery:
     Args:
         space: the dataset's.
         split: from which the images are.
-        panels: may be none.
-        notes: sentences on what is missing.
+        panels: each with predictions of the same runs.
     """
 
     space: LabelSpace
@@ -105,12 +120,12 @@ def render_report(
         notes: sentences on pictures that are missing.
     """
     style = (resources.files("multiseg.evaluation") / "report.css").read_text(encoding="utf-8")
-    datasets = dataset_names(runs)
+    runs, datasets = with_colors(runs), dataset_names(runs)
     counted = f"{_count(len(runs), 'run')}, {_count(len(datasets), 'dataset')}"
     missing = [f"{run.name}: {note}" for run in runs for note in run.notes]
     sections = [
         _section("Scores", _summary(runs, datasets)),
-        _section("Training", _curves(runs, datasets)),
+        _section("Training", _training(runs, datasets)),
         _section("Classes", "".join(_classes(runs, name) for name in datasets)),
         _section("Pictures", "".join(_gallery(runs, gallery) for gallery in galleries) + _paragraphs(notes)),
         _section("Cost, and how to repeat it", _cost(runs) + "".join(_repeat(run) for run in runs)),
@@ -127,7 +142,7 @@ def render_report(
 </head>
 <body>
 <h1>{escape(title)}</h1>
-<p class="muted">{counted}. multiseg {multiseg.__version__}</p>
+<p class="muted">{counted}; made by multiseg {multiseg.__version__}</p>
 {_paragraphs(missing)}
 {"".join(sections)}
 </body>
@@ -142,13 +157,29 @@ def dataset_names(runs: Iterable[RunSummary]) -> list[str]:
 
 def best_single(runs: Iterable[RunSummary], dataset: str) -> RunSummary | None:
     """The run to measure gains on a dataset against: the best of those trained on it alone."""
-    alone = [run for run in runs if run.trained_on == (dataset,) and not math.isnan(_miou(run, dataset))]
-    return max(alone, key=lambda run: _miou(run, dataset), default=None)
+    alone = [run for run in runs if run.trained_on == (dataset,) and not math.isnan(run.miou(dataset))]
+    return max(alone, key=lambda run: run.miou(dataset), default=None)
 
 
 def last_multi(runs: Iterable[RunSummary], dataset: str) -> RunSummary | None:
     """The last of the runs trained on several datasets that has scores on this one."""
-    return next((run for run in reversed([*runs]) if len(run.trained_on) > 1 and dataset in run.scores), None)
+    return next((run for run in reversed([*runs]) if run.several and dataset in run.scores), None)
+
+
+def with_colors(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Runs with a colour each: another one than that of every run it shares a dataset with.
+
+    Runs that are each on another dataset alone never meet in a chart. They share a colour, so that few are needed.
+    """
+    out: list[RunSummary] = []
+    for run in runs:
+        taken = {other.color for other in out if _datasets(run) & _datasets(other)}
+        out.append(replace(run, color=next(color for color in itertools.count() if color not in taken)))
+    return out
+
+
+def _datasets(run: RunSummary) -> set[str]:
+    return {*run.trained_on, *run.scores}
 
 
 # Scores
@@ -158,48 +189,60 @@ def _summary(runs: Sequence[RunSummary], datasets: Sequence[str]) -> str:
     if not datasets:
         return "<p>No run has scores yet.</p>"
     singles = {name: single for name in datasets if (single := best_single(runs, name))}
-    alone = {name: _miou(single, name) for name, single in singles.items()}
+    alone = {name: single.miou(name) for name, single in singles.items()}
     together = len(datasets) > 1 and len(singles) == len(datasets)
-    rows = [{name: _miou(run, name) for name in datasets} for run in runs] + [alone] * together
+    rows = [{name: run.miou(name) for name in datasets} for run in runs] + [alone] * together
     means = [sum(row.values()) / len(datasets) for row in rows]
     best = {name: _best(row[name] for row in rows) for name in datasets}
     best_mean = _best(means)
 
     body = []
-    for number, (run, row, mean) in enumerate(zip(runs, rows, means, strict=False)):
-        several = len(run.trained_on) > 1
-        gains = {name: row[name] - alone[name] if several and name in alone else None for name in datasets}
-        cells = [_score(row[name], best[name], gains[name], _details(run, name)) for name in datasets]
+    for run, row, mean in zip(runs, rows, means, strict=False):
+        gains = {name: row[name] - alone[name] for name in datasets if run.several and name in alone}
+        cells = [_score(row[name], best[name], gains.get(name), _details(run, name)) for name in datasets]
         if len(datasets) > 1:
-            cells.append(_score(mean, best_mean, mean - means[-1] if several and together else None))
-        method = f'<td class="text">{escape(run.method)}</td>'
-        body.append(f"<tr><th>{_chip(number, run.name)}</th>{method}{''.join(cells)}</tr>")
+            cells.append(_score(mean, best_mean, mean - means[-1] if run.several and together else None))
+        method = f'<td class="method">{escape(run.method)}</td>'
+        body.append(f"<tr><th>{_chip(run)}</th>{method}{''.join(cells)}</tr>")
     if together:
         cells = [_score(value, math.nan) for value in alone.values()] + [_score(means[-1], best_mean)]
-        body.append(f'<tr class="together"><th>one model for each dataset</th><td></td>{"".join(cells)}</tr>')
+        body.append(
+            f'<tr class="together"><th>one model for each dataset</th><td class="method"></td>{"".join(cells)}</tr>'
+        )
     head = [*map(escape, datasets), *(["mean"] if len(datasets) > 1 else [])]
     columns = "".join(f'<th>{name}<span class="gain"></span></th>' for name in head)
     return (
         "<p>mIoU in percent on the validation split of each dataset; the best of each column is bold.</p>"
-        f'<div class="scroll"><table><thead><tr><th>run</th><th class="text">method</th>{columns}</tr></thead>'
+        f'<div class="scroll"><table><thead><tr><th>run</th><th class="method">method</th>{columns}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>{_findings(runs, alone)}"
+        f"{_paragraphs(_incomparable(runs, datasets))}"
     )
 
 
 def _findings(runs: Sequence[RunSummary], alone: Mapping[str, float]) -> str:
     """What the coloured gains say, in words."""
     said = []
-    for run in runs:
-        gains = [_miou(run, name) - value for name, value in alone.items() if name in run.scores]
-        if len(run.trained_on) < 2 or not gains:
-            continue
-        better = sum(gain > 0 for gain in gains)
-        mean = _signed(sum(gains) / len(gains))
-        where = f"on {better} of {_count(len(gains), 'dataset')}"
-        said.append(f"{run.name} is better than the model trained on the dataset alone {where}: {mean} on average.")
-    if not said and any(len(run.trained_on) > 1 for run in runs):
-        said.append("No run was trained on one of these datasets alone, so there are no gains to show.")
-    return _paragraphs(said)
+    for run in (run for run in runs if run.several):
+        gains = [run.miou(name) - value for name, value in alone.items() if name in run.scores]
+        if gains:
+            better = f"better on {sum(gain > 0 for gain in gains)} of {_count(len(gains), 'dataset')}"
+            said.append(f"{run.name} {_signed(sum(gains) / len(gains))} on average, {better}")
+    if said:
+        return _paragraphs([f"Against a model trained on the dataset alone: {'; '.join(said)}."])
+    if any(run.several for run in runs):
+        return _paragraphs(["No run was trained on one of these datasets alone, so there are no gains to show."])
+    return ""
+
+
+def _incomparable(runs: Sequence[RunSummary], datasets: Sequence[str]) -> list[str]:
+    """Sentences on datasets whose scores are means over different classes."""
+    out = []
+    for name in datasets:
+        scores = [run.scores[name] for run in runs if name in run.scores]
+        judged = {(frozenset(score.per_class), frozenset(score.absent)) for score in scores}
+        if len(judged) > 1:
+            out.append(f"{name}: the runs were not judged on the same classes, so their scores cannot be compared.")
+    return out
 
 
 def _score(value: float, best: float, gain: float | None = None, details: str = "") -> str:
@@ -222,36 +265,37 @@ def _details(run: RunSummary, dataset: str) -> str:
     return f"mean accuracy {_number(scores.mean_accuracy)}, pixel accuracy {_number(scores.pixel_accuracy)}"
 
 
-def _miou(run: RunSummary, dataset: str) -> float:
-    return run.scores[dataset].miou if dataset in run.scores else math.nan
-
-
 # Training
 
 
-def _curves(runs: Sequence[RunSummary], datasets: Sequence[str]) -> str:
+def _training(runs: Sequence[RunSummary], datasets: Sequence[str]) -> str:
     if not any(run.curves for run in runs):
         return "<p>No run has a log.</p>"
-    charts = []
+    out = []
     for name in datasets:
-        charts.append(_chart(runs, f"loss/{name}", f"{name}: loss", from_zero=True))
-        charts.append(_chart(runs, f"val/{name}/mIoU", f"{name}: validation mIoU"))
-    columns = dict.fromkeys(column for run in runs for column in run.curves)
-    others = [column for column in columns if column.startswith("loss/") and column.split("/", 1)[1] not in datasets]
-    if not any(column.startswith("loss/") for column in columns):
-        others = ["loss"]
-    charts += [_chart(runs, column, column.replace("/", ": "), from_zero=True) for column in others]
+        loss, score = f"loss/{name}", f"val/{name}/mIoU"
+        charts = _chart(runs, loss, f"{name}: loss", from_zero=True) + _chart(
+            runs, score, f"{name}: mIoU in validation"
+        )
+        out.append(_charts(runs, charts, [loss, score]))
+    columns = list(dict.fromkeys(column for run in runs for column in run.curves))
+    losses = [column for column in columns if column.startswith("loss/")] or ["loss"]
+    others = [column for column in losses if column.removeprefix("loss/") not in datasets]
+    out.append(_charts(runs, "".join(_chart(runs, column, column, from_zero=True) for column in others), others))
     without = [run.name for run in runs if not run.curves]
-    note = f"No log: {', '.join(without)}." if without else ""
-    return (
-        '<p class="muted small">Against steps. Thin lines are as logged, thick ones smoothed.</p>'
-        f'{_key(runs)}<div class="charts">{"".join(charts)}</div>{_paragraphs([note] if note else [])}'
-    )
+    note = _paragraphs([f"Without a log: {', '.join(without)}."]) if without else ""
+    lead = "Against optimiser steps. Where a line is long, the thin one is as logged and the thick one smoothed."
+    return f'<p class="muted small">{lead}</p>{"".join(out)}{note}'
+
+
+def _charts(runs: Sequence[RunSummary], charts: str, columns: Sequence[str]) -> str:
+    shown = [run for run in runs if any(column in run.curves for column in columns)]
+    return f'{_key(shown)}<div class="charts">{charts}</div>' if charts else ""
 
 
 def _chart(runs: Sequence[RunSummary], column: str, title: str, from_zero: bool = False) -> str:
-    lines = [Line(run.name, number, run.curves.get(column, ())) for number, run in enumerate(runs)]
-    if not any(line.points for line in lines):
+    lines = [Line(run.name, run.color, run.curves[column]) for run in runs if column in run.curves]
+    if not lines:
         return ""
     return f"<figure><h3>{escape(title)}</h3>{line_chart(title, lines, from_zero)}</figure>"
 
@@ -260,9 +304,9 @@ def _chart(runs: Sequence[RunSummary], column: str, title: str, from_zero: bool 
 
 
 def _classes(runs: Sequence[RunSummary], dataset: str) -> str:
-    scored = [(number, run) for number, run in enumerate(runs) if dataset in run.scores]
+    scored = [run for run in runs if dataset in run.scores]
     single, multi = best_single(runs, dataset), last_multi(runs, dataset)
-    names = list(dict.fromkeys(name for _, run in scored for name in run.scores[dataset].per_class))
+    names = list(dict.fromkeys(name for run in scored for name in run.scores[dataset].per_class))
     gains: dict[str, float] = {}
     order = "in the order of the dataset"
     if single and multi:
@@ -272,48 +316,50 @@ def _classes(runs: Sequence[RunSummary], dataset: str) -> str:
         order = f"sorted by what {multi.name} gains over {single.name}"
     rows = []
     for name in names:
-        bars = [_bar(number, run.scores[dataset].per_class.get(name)) for number, run in scored]
+        bars = [_bar(run, run.scores[dataset].per_class.get(name, math.nan)) for run in scored]
         gain = _gain(gains.get(name)) if gains else ""
         rows.append(f'<div class="class"><span>{escape(name)}</span><div>{"".join(bars)}</div>{gain}</div>')
-    absent = list(dict.fromkeys(name for _, run in scored for name in run.scores[dataset].absent))
+    absent = list(dict.fromkeys(name for run in scored for name in run.scores[dataset].absent))
     left_out = f"Left out, since no pixel is labelled so: {', '.join(absent)}." if absent else ""
     return (
         f'<h3>{escape(dataset)}</h3><p class="muted small">IoU in percent, {escape(order)}. {escape(left_out)}</p>'
-        f'{_key(runs, [number for number, _ in scored])}<div class="classes">{"".join(rows)}</div>'
+        f'{_key(scored)}<div class="classes">{"".join(rows)}</div>'
     )
 
 
-def _bar(number: int, value: float | None) -> str:
-    width = 0.0 if value is None else max(0.0, min(value, 100.0))
-    shown = _number(math.nan if value is None else value)
-    return f'<div class="bar {_color(number)}"><i style="width:{width:.1f}%"></i><span>{shown}</span></div>'
+def _bar(run: RunSummary, value: float) -> str:
+    width = 0.0 if math.isnan(value) else value
+    return f'<div class="bar {_color(run)}"><i style="width:{width:.1f}%"></i><span>{_number(value)}</span></div>'
 
 
 # Pictures
 
 
 def _gallery(runs: Sequence[RunSummary], gallery: Gallery) -> str:
-    shown = [run.name for run in runs if any(run.name in panel.predictions for panel in gallery.panels)]
-    numbers = {run.name: number for number, run in enumerate(runs)}
-    out = [f"<h3>{escape(gallery.space.name)}</h3>", _class_key(gallery)]
+    shown = [run for run in runs if all(run.name in panel.predictions for panel in gallery.panels)]
+    where = f"Spread evenly over the split {gallery.split}. Ignored pixels have no colour."
+    lead = f'<p class="muted small">{escape(where)}</p>'
+    out = [f"<h3>{escape(gallery.space.name)}</h3>", lead, _class_key(gallery)]
+    across = max(3, math.ceil((len(shown) + 2) / math.ceil((len(shown) + 2) / _ACROSS)))
     for panel in gallery.panels:
         figures = [
             _figure(_shrink(panel.image), "image", f"{panel.key}: image"),
             _figure(_picture(panel.image, panel.labels, gallery.space), "truth", f"{panel.key}: truth"),
         ]
-        for name in shown:
-            picture = _picture(panel.image, panel.predictions[name], gallery.space)
-            right = f" · {_number(_pixel_accuracy(panel, name))} % right"
-            figures.append(_figure(picture, _chip(numbers[name], name) + right, f"{panel.key}: prediction of {name}"))
+        for run in shown:
+            labels = panel.predictions[run.name]
+            caption = f"{_chip(run)} · {_number(pixel_accuracy(labels, panel.labels))} % right"
+            picture = _picture(panel.image, labels, gallery.space)
+            figures.append(_figure(picture, caption, f"{panel.key}: prediction of {run.name}"))
         out.append(f'<p class="image-key small"><code>{escape(panel.key)}</code></p>')
-        out.append(f'<div class="panel" style="--across:{max(3, len(figures))}">{"".join(figures)}</div>')
+        out.append(f'<div class="panel" style="--across:{across}">{"".join(figures)}</div>')
     return "".join(out)
 
 
 def _class_key(gallery: Gallery) -> str:
     """Names and colours of the classes that occur in truth or predictions."""
     maps = [ids for panel in gallery.panels for ids in (panel.labels, *panel.predictions.values())]
-    present = sorted({int(index) for ids in maps for index in np.unique(ids) if index >= 0})
+    present = sorted({int(index) for ids in maps for index in np.unique(ids) if index != IGNORE})
     entries = []
     for index in present:
         red, green, blue = gallery.space.classes[index].color
@@ -322,15 +368,16 @@ def _class_key(gallery: Gallery) -> str:
     return f'<ul class="key">{"".join(entries)}</ul>'
 
 
-def _pixel_accuracy(panel: Panel, run: str) -> float:
-    known = panel.labels >= 0
-    return 100 * float((panel.predictions[run] == panel.labels)[known].mean()) if known.any() else math.nan
+def pixel_accuracy(predictions: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Percent of the labelled pixels that are right; NaN where none is labelled."""
+    known = labels != IGNORE
+    return 100 * float((predictions == labels)[known].mean()) if known.any() else math.nan
 
 
 def _picture(image: NDArray[np.uint8], labels: NDArray[Any], space: LabelSpace) -> Image.Image:
     small = _shrink(image)
     ids = Image.fromarray(labels.astype(np.int32)).resize(small.size, Image.Resampling.NEAREST)
-    return overlay(np.asarray(small), np.asarray(ids), space)
+    return overlay(np.asarray(small), np.asarray(ids), space, _ALPHA)
 
 
 def _shrink(image: NDArray[np.uint8]) -> Image.Image:
@@ -353,7 +400,7 @@ def _figure(picture: Image.Image, caption: str, alt: str) -> str:
 
 def _cost(runs: Sequence[RunSummary]) -> str:
     rows = []
-    for number, run in enumerate(runs):
+    for run in runs:
         per_step = run.seconds / run.step if run.seconds is not None and run.step else math.nan
         cells = [
             f'<td class="text">{escape(", ".join(run.trained_on))}</td>',
@@ -361,7 +408,7 @@ def _cost(runs: Sequence[RunSummary]) -> str:
             f"<td>{'–' if run.seconds is None else duration(run.seconds)}</td>",
             f"<td>{_number(per_step, 2)}</td>",
         ]
-        rows.append(f"<tr><th>{_chip(number, run.name)}</th>{''.join(cells)}</tr>")
+        rows.append(f"<tr><th>{_chip(run)}</th>{''.join(cells)}</tr>")
     head = '<th>run</th><th class="text">trained on</th><th>steps</th><th>time</th><th>seconds a step</th>'
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
@@ -399,17 +446,16 @@ def _paragraphs(sentences: Iterable[str]) -> str:
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
 
 
-def _key(runs: Sequence[RunSummary], numbers: Sequence[int] | None = None) -> str:
-    shown = range(len(runs)) if numbers is None else numbers
-    return f'<ul class="key">{"".join(f"<li>{_chip(number, runs[number].name)}</li>" for number in shown)}</ul>'
+def _key(runs: Iterable[RunSummary]) -> str:
+    return f'<ul class="key">{"".join(f"<li>{_chip(run)}</li>" for run in runs)}</ul>'
 
 
-def _chip(number: int, name: str) -> str:
-    return f'<span class="chip {_color(number)}"></span>{escape(name)}'
+def _chip(run: RunSummary) -> str:
+    return f'<span class="chip {_color(run)}"></span>{escape(run.name)}'
 
 
-def _color(number: int) -> str:
-    return f"run{number % COLORS}"
+def _color(run: RunSummary) -> str:
+    return f"run{run.color % COLORS}"
 
 
 def _number(value: float, digits: int = 1) -> str:

@@ -158,7 +158,8 @@ class PlannedSampler(Sampler[list[Draw]]):
         self.world_size = world_size
 
     def __len__(self) -> int:
-        return max(self.stop - self.start, 0)
+        """Batches of the whole run: a resumed trainer counts those before `start` as done."""
+        return self.stop
 
     def __iter__(self) -> Iterator[list[Draw]]:
         drawn = np.zeros(len(self.sizes), np.int64)  # images of each dataset so far

@@ -67,7 +67,7 @@ def pole(stage: Stage, x: float, z: float) -> None:
     canvas.shadow(*place(0, 0), 0.3 * unit, 0.06 * unit, 0.4)
     canvas.use("pole", z)
     metal, height = stage.color(*palettes.METAL), stage.between(3.2, 6.5)
-    canvas.limb(place(0, 0), place(0, height), 0.085 * unit, 0.055 * unit, metal)
+    canvas.limb(place(0, 0), place(0, height), 0.11 * unit, 0.08 * unit, metal)
     if stage.chance(0.6):
         arm = 1.1 if x < 0 else -1.1
         canvas.limb(place(0, height), place(arm, height + 0.1), 0.045 * unit, 0.04 * unit, metal)
@@ -94,7 +94,7 @@ def traffic_sign(stage: Stage, x: float, z: float) -> None:
     canvas.use("traffic-sign", z)
     rim, face = stage.rng.choice((((0.65, 0.1, 0.1), (0.85, 0.85, 0.82)), ((0.85, 0.85, 0.82), (0.12, 0.25, 0.55))))
     shape = stage.rng.randrange(3)
-    for radius, color in ((0.45, rim), (0.32, face)):
+    for radius, color in ((0.52, rim), (0.38, face)):
         middle_x, middle_y = place(0, height)
         if shape == 0:
             canvas.ellipse(middle_x, middle_y, radius * unit, radius * unit, color, relief=0.1)
@@ -112,14 +112,14 @@ def traffic_light(stage: Stage, x: float, z: float) -> None:
     canvas.use("pole", z)
     canvas.limb(place(0, 0), place(0, 3.2), 0.07 * unit, 0.06 * unit, stage.color(*palettes.METAL))
     canvas.use("traffic-light", z)
-    (left, top), (right, bottom) = place(-0.28, 3.6), place(0.28, 2.3)
+    (left, top), (right, bottom) = place(-0.36, 3.7), place(0.36, 2.25)
     canvas.box(left, top, right, bottom, stage.color((0.10, 0.11, 0.10), (0.16, 0.16, 0.16), spread=0.03))
     lit = stage.rng.randrange(3)
     for lamp, color in enumerate(((0.95, 0.15, 0.1), (0.95, 0.7, 0.1), (0.15, 0.85, 0.4))):
         dim = 1.0 if lamp == lit else 0.3
-        middle_x, middle_y = place(0, 3.38 - 0.42 * lamp)
+        middle_x, middle_y = place(0, 3.45 - 0.47 * lamp)
         glow = (color[0] * dim, color[1] * dim, color[2] * dim)
-        canvas.ellipse(middle_x, middle_y, 0.15 * unit, 0.15 * unit, glow, relief=0)
+        canvas.ellipse(middle_x, middle_y, 0.18 * unit, 0.18 * unit, glow, relief=0)
 
 
 def container(stage: Stage, x: float, z: float, storeys: int) -> None:

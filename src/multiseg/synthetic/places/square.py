@@ -79,7 +79,7 @@ def _people_square(stage: Stage, road_end: float) -> None:
     """Everything scattered over the pavement."""
     between = stage.between
     for thing, least, most, far in (
-        (people.person, 2, 5, 15.0),
+        (people.person, 2, 5, 11.0),
         (people.cyclist, 0, 2, road_end),
         (people.bicycle, 0, 2, 9.0),
         (furniture.bench, 0, 2, 9.0),

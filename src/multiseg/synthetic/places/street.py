@@ -105,12 +105,12 @@ def _furnish_pavement(stage: Stage, x_at: Callable[[float, float], float], walk:
             stage.put(vehicles.car, x_at(-1.1, z), z, across=False)
             z += between(6, 9)
     for thing, least, most, far in (
-        (people.person, 1, 4, 20.0),
-        (people.bicycle, 0, 1, 12.0),
+        (people.person, 1, 4, 14.0),
+        (people.bicycle, 0, 1, 9.0),
         (outdoors.clutter, 0, 1, 14.0),
     ):
         for _ in stage.times(least, most):
-            z = between(4.5, far)
+            z = between(4.0, far)
             stage.put(thing, x_at(between(0.5, walk), z), z)
 
 
@@ -123,7 +123,7 @@ def _fill_road(stage: Stage, lane_at: Callable[[float], float]) -> None:
         z = between(9, 18)
         stage.put(vehicles.truck, lane_at(z), z, across=False)
     for _ in stage.times(0, 2):
-        z = between(4.5, 12)
+        z = between(4.0, 9)
         stage.put(people.cyclist, lane_at(z), z)
     if stage.chance(0.25):
         z = between(6, 12)
