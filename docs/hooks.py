@@ -78,7 +78,8 @@ def _cell(text: str) -> str:
 
 def recipes_page() -> str:
     """Every shipped recipe in full."""
-    parts = ["# Recipes", "", "They come with the package and are named without path. [How they compose](../how-to/recipes.md).", ""]
+    intro = "They come with the package and are named without path. [How they compose](../how-to/recipes.md)."
+    parts = ["# Recipes", "", intro, ""]
     for name, path in shipped_recipes().items():
         purpose = recipe_purpose(path)
         parts += [f"## {name}", "", purpose, "", "```yaml", path.read_text(encoding="utf-8").rstrip(), "```", ""]
@@ -90,8 +91,8 @@ def datasets_page() -> str:
     parts = [
         "# Datasets",
         "",
-        "Each is read as its authors distribute it; nothing is converted. multiseg downloads none of them: get them from their",
-        "authors, under their terms.",
+        "Each is read as its authors distribute it; nothing is converted. multiseg downloads none of them: get them",
+        "from their authors, under their terms.",
         "",
     ]
     for name, reader in all_readers().items():
@@ -107,7 +108,7 @@ def datasets_page() -> str:
 
 
 def api_page(title: str, parts: tuple[str, ...]) -> str:
-    """mkdocstrings directives for all modules of some parts of the package."""
+    """Directives of mkdocstrings for all modules of some parts of the package."""
     return "\n".join([f"# {title}", "", *(f"::: {module}\n" for part in parts for module in modules_of(part))])
 
 

@@ -24,7 +24,7 @@ PACKAGE = Path(multiseg.__file__).parent
 REPOSITORY = PACKAGE.parents[1]
 
 #: What the modules of each part may import of this package, besides their own part and `errors`. A part not named here
-#: belongs to the shell (command line, training, run folder, …), which may import everything and is imported by none of these.
+#: belongs to the shell (command line, training, run folder, …): it may import everything, and none of these imports it.
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
@@ -125,8 +125,8 @@ def violations(package: Path) -> list[Violation]:
 
 
 def test_the_package_keeps_its_arrows():
-    found = violations(PACKAGE)
-    assert not found, "\n" + "\n".join(str(broken._replace(file=broken.file.relative_to(REPOSITORY))) for broken in found)
+    found = [broken._replace(file=broken.file.relative_to(REPOSITORY)) for broken in violations(PACKAGE)]
+    assert not found, "\n" + "\n".join(map(str, found))
 
 
 def test_every_part_in_the_rules_exists():
@@ -142,7 +142,7 @@ def test_test_files_have_names_that_say_what_is_inside():
 @pytest.mark.parametrize("file", sorted(PACKAGE.joinpath("methods").glob("[!_]*.py")), ids=lambda file: file.stem)
 def test_a_method_fits_on_a_few_pages(file):
     lines = len(file.read_text(encoding="utf-8").splitlines())
-    assert file.stem == "base" or lines < 200, f"{file.stem}.py has {lines} lines: a method composes, it does not contain"
+    assert file.stem == "base" or lines < 200, f"{file.name} has {lines} lines: a method composes, it does not contain"
 
 
 BAD = {
@@ -155,7 +155,7 @@ BAD = {
     "a method imports a sibling": ("methods/foo.py", "from multiseg.methods.bar import Bar", "none of their siblings"),
     "a sibling, relatively": ("methods/foo.py", "from .bar import Bar", "none of their siblings"),
     "a sibling, through the package": ("methods/foo.py", "from . import bar", "none of their siblings"),
-    "a sibling, absolutely through the package": ("methods/foo.py", "from multiseg.methods import bar", "none of their"),
+    "a sibling, by its full name": ("methods/foo.py", "from multiseg.methods import bar", "none of their siblings"),
     "the package of a sibling": ("datasets/foo.py", "from multiseg.datasets import Bar", "none of their siblings"),
     "a loss knows networks": ("losses/foo.py", "from multiseg.networks.bar import Bar", "losses may import"),
     "a loss knows label spaces": ("losses/foo.py", "from multiseg.label_space import IGNORE", "losses may import"),
@@ -164,7 +164,7 @@ BAD = {
     "a dataset knows loading": ("datasets/foo.py", "from ..loading import sampling", "datasets may import"),
     "loading knows methods": ("loading/foo.py", "import multiseg.methods.base", "loading may import"),
     "evaluation knows methods": ("evaluation/foo.py", "from multiseg.methods import base", "evaluation may import"),
-    "a part knows the shell": ("evaluation/foo.py", "from multiseg.run_folder import RunFolder", "evaluation may import"),
+    "a part knows the shell": ("evaluation/foo.py", "import multiseg.run_folder", "evaluation may import"),
     "someone imports the command line": ("training.py", "from multiseg.cli import main", "nothing imports the command"),
     "the package imports at the top": ("__init__.py", "from multiseg.batch import Batch", "__init__ may import"),
     "an import for types only": (
@@ -176,7 +176,8 @@ BAD = {
 }
 
 GOOD = {
-    "methods/foo.py": "import multiseg\nfrom multiseg.errors import MultisegError\nfrom multiseg.methods.base import Base",
+    "methods/foo.py": "from multiseg.errors import MultisegError\nfrom multiseg.methods.base import Base",
+    "methods/bar.py": "import multiseg",
     "losses/foo.py": "import math\nimport torch.nn\nfrom scipy.optimize import linear_sum_assignment",
     "networks/foo.py": "import numpy\nfrom multiseg.networks.bar import Bar",
     "training.py": "from multiseg.methods import base\nfrom multiseg.datasets import find_reader",

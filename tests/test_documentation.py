@@ -1,4 +1,4 @@
-"""The documentation keeps its word: commands parse and resolve, Python runs, links lead somewhere, the tutorial works."""
+"""The documentation keeps its word: commands resolve, Python runs, links lead somewhere, the tutorial works."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import yaml
 import fake_trees
 import multiseg
 from multiseg.cli import main, make_parser, split_overrides
-from multiseg.configuration import SECTIONS, SHORT_OPTIONS, compose, parse_data, read_recipe
+from multiseg.configuration import SECTIONS, SHORT_OPTIONS, compose, read_recipe
 from multiseg.datasets import find_reader
 from multiseg.datasets.folder import read_description
 from multiseg.instantiation import build, resolve

@@ -27,7 +27,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 def start(*arguments: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "multiseg", *(str(argument) for argument in arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -203,14 +205,16 @@ def test_a_resumed_run_keeps_its_settings(
 def test_ctrl_c_leaves_a_run_that_resumes(finished_run: Path, train_arguments: list[str], tmp_path: Path) -> None:
     run = tmp_path / "interrupted"
     arguments = ["train", "multi_head", *train_arguments, "--run", run, "--trainer.checkpoint_every", 1]
+    arguments += ["--data.workers", 1]
     process = start(*arguments)
     deadline = time.monotonic() + 120
     while not (run / "checkpoints" / "last.ckpt").is_file():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
         time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loading worker gets it too
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130 and "Traceback" not in output, output
+    assert f"--run {run} --resume" in output
     assert run_command(*arguments, "--quiet", "--resume") == 0
     first, second = weights(finished_run), weights(run)
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -55,6 +57,39 @@ class Checkpoints(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+
+
+class Interruption(Callback):
+    """Ctrl-C finishes the step, saves, and ends the run; a second one ends it at once.
+
+    Args:
+        run: whose last.ckpt is written.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.asked = False
+        self._before: Any = None
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._ask)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        if self.asked:
+            trainer.save_checkpoint(self.run.last_checkpoint)
+            raise KeyboardInterrupt
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        _say("stopping after this step (Ctrl-C again: at once)")
 
 
 class StepSeeds(Callback):

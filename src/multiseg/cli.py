@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MultisegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"interrupted; {interruption}" if interruption.args else "interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `multiseg … | head`
         sys.stderr.close()

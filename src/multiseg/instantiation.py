@@ -107,6 +107,8 @@ def resolve(config: Config) -> Config:
     Raises:
         MultisegError: a key, class or type is wrong; the message names it and the nearest valid one.
     """
+    if not (config.get("data") or {}).get("datasets"):
+        raise MultisegError("no dataset: add --data NAME=ROOT, or a recipe with data.datasets.")
     parser = _experiment_parser()
     return _plain(parser, _parse(parser, config))
 
@@ -155,8 +157,6 @@ def _spaces(data: Any) -> list[LabelSpace]:
 def _parse(parser: ArgumentParser, config: Config) -> Namespace:
     if not (config.get("method") or {}).get("class_path"):
         raise MultisegError("no method: name a recipe that has one, such as multi_head (see `multiseg recipes list`).")
-    if "data" in config and "datasets" not in config["data"]:
-        raise MultisegError("no dataset: add --data NAME=ROOT, or a recipe with data.datasets.")
     try:
         parsed: Namespace = parser.parse_object(deepcopy(config))  # deepcopy: jsonargparse writes into what it parses
     except (ArgumentError, ValueError) as error:

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from timm.layers import convert_sync_batchnorm
 
-from multiseg.callbacks import Checkpoints, PlainProgress, Progress, StepSeeds
+from multiseg.callbacks import Checkpoints, Interruption, PlainProgress, Progress, StepSeeds
 from multiseg.checking import check_dataset
 from multiseg.configuration import Config
 from multiseg.console import is_terminal, say
@@ -60,8 +60,8 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
         _check_checkpoint(checkpoint, settings)
     elif run.path.exists() and _rank() == 0 and run.config_path.exists() and not resume:
         raise MultisegError(f"{run.path} already holds a run; resume it with --resume, or give another --run.")
-    check_data(experiment, quiet)
     initialize(experiment.method, experiment.init)
+    check_data(experiment, quiet)
     run.create()
     if _rank() == 0:
         run.write_config(resolved)
@@ -125,9 +125,10 @@ def _fit(experiment: Experiment, run: RunFolder, config: Config, checkpoint: Pat
     if settings.compile:
         method.network.compile()
     started = time.monotonic()
-    trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted or trainer.received_sigterm:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt(f"to go on: multiseg train --run {run.path} --resume") from None
     if settings.steps % validation_interval(settings):
         trainer.validate(method, data, verbose=False)
         trainer.save_checkpoint(run.last_checkpoint)
@@ -175,7 +176,12 @@ def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool) -> lig
         enable_model_summary=False,
         enable_progress_bar=not quiet and is_terminal(),
         logger=[CsvLog(run.log_path), TensorBoardLogger(run.path, name="", version="")],
-        callbacks=[StepSeeds(settings.seed), Checkpoints(run, every, settings.checkpoint_every), *progress],
+        callbacks=[
+            StepSeeds(settings.seed),
+            Checkpoints(run, every, settings.checkpoint_every),
+            Interruption(run),
+            *progress,
+        ],
         default_root_dir=run.path,
     )
 

@@ -95,11 +95,14 @@ def thin_out(points: Points, limit: int) -> Points:
 
 
 def smooth(points: Points) -> Points:
-    """Each value the mean of its neighbourhood, a tenth of the line wide, narrower towards the ends."""
+    """Each value the mean of its neighbourhood, a tenth of the line wide.
+
+    Narrower at the start, where a loss falls steeply; one-sided at the end, where the last batch tells as little as any.
+    """
     reach = max(1, len(points) // 20)
     out = []
     for index, (step, _) in enumerate(points):
-        near = min(reach, index, len(points) - 1 - index)
+        near = min(reach, index)
         window = points[index - near : index + near + 1]
         out.append((step, sum(value for _, value in window) / len(window)))
     return out

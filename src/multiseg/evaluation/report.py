@@ -337,8 +337,10 @@ def _bar(run: RunSummary, value: float) -> str:
 
 def _gallery(runs: Sequence[RunSummary], gallery: Gallery) -> str:
     shown = [run for run in runs if all(run.name in panel.predictions for panel in gallery.panels)]
-    where = f"Spread evenly over the split {gallery.split}. Ignored pixels have no colour."
-    lead = f'<p class="muted small">{escape(where)}</p>'
+    lead = (
+        f'<p class="muted small">Images spread evenly over the split {escape(gallery.split)}; ignored pixels have no '
+        "colour. Below each prediction is the share of its pixels that are right.</p>"
+    )
     out = [f"<h3>{escape(gallery.space.name)}</h3>", lead, _class_key(gallery)]
     across = max(3, math.ceil((len(shown) + 2) / math.ceil((len(shown) + 2) / _ACROSS)))
     for panel in gallery.panels:
@@ -348,7 +350,7 @@ def _gallery(runs: Sequence[RunSummary], gallery: Gallery) -> str:
         ]
         for run in shown:
             labels = panel.predictions[run.name]
-            caption = f"{_chip(run)} · {_number(pixel_accuracy(labels, panel.labels))} % right"
+            caption = f"{_chip(run)}<span>{_number(pixel_accuracy(labels, panel.labels))} %</span>"
             picture = _picture(panel.image, labels, gallery.space)
             figures.append(_figure(picture, caption, f"{panel.key}: prediction of {run.name}"))
         out.append(f'<p class="image-key small"><code>{escape(panel.key)}</code></p>')
@@ -451,7 +453,7 @@ def _key(runs: Iterable[RunSummary]) -> str:
 
 
 def _chip(run: RunSummary) -> str:
-    return f'<span class="chip {_color(run)}"></span>{escape(run.name)}'
+    return f'<span class="run {_color(run)}"><i class="chip"></i><span>{escape(run.name)}</span></span>'
 
 
 def _color(run: RunSummary) -> str:

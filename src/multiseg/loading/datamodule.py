@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -191,10 +192,16 @@ def loader_options(workers: int) -> dict[str, Any]:
     return {
         "num_workers": workers,
         "pin_memory": torch.cuda.is_available(),
+        "worker_init_fn": _leave_interrupts_to_the_trainer,
         "persistent_workers": False,
         # its own generator: making an iterator must not advance the global random state, or resuming would differ
         "generator": torch.Generator().manual_seed(0),
     }
+
+
+def _leave_interrupts_to_the_trainer(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; workers must live until the trainer has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def default_workers() -> int:
@@ -210,6 +217,8 @@ def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDatas
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise MultisegError(f"dataset name '{name}': only letters, digits, '_' and '-' can be used.")
+    if not Path(entry.root).exists():
+        raise MultisegError(f"dataset '{name}': the folder {entry.root} does not exist.")
     reader_name = entry.reader or name
     if entry.reader is None and name not in all_readers() and (Path(entry.root) / "dataset.yaml").is_file():
         reader_name = "folder"
