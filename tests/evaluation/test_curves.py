@@ -18,8 +18,9 @@ finite = st.floats(-1e6, 1e6, allow_nan=False)
 @given(finite, st.floats(0, 1e6))
 def test_ticks_enclose_the_range_in_a_few_equal_steps(low, width):
     found = ticks(low, low + width)
-    assert found[0] <= low + 1e-6 * max(1, abs(low))
-    assert found[-1] >= low + width - 1e-6 * max(1, abs(low + width))
+    rounding = 1e-6 * max(1, abs(low), width)
+    assert found[0] <= low + rounding
+    assert found[-1] >= low + width - rounding
     assert 2 <= len(found) <= 7
     steps = [second - first for first, second in pairwise(found)]
     assert max(steps) == pytest.approx(min(steps), rel=1e-3, abs=1e-9)

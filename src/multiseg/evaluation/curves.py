@@ -97,7 +97,7 @@ def thin_out(points: Points, limit: int) -> Points:
 def smooth(points: Points) -> Points:
     """Each value the mean of its neighbourhood, a tenth of the line wide.
 
-    Narrower at the start, where a loss falls steeply; one-sided at the end, where the last batch tells as little as any.
+    Narrower at the start, where a loss falls steeply; one-sided at the end: one last batch tells little.
     """
     reach = max(1, len(points) // 20)
     out = []

@@ -223,7 +223,7 @@ def _findings(runs: Sequence[RunSummary], alone: Mapping[str, float]) -> str:
     """What the coloured gains say, in words."""
     said = []
     for run in (run for run in runs if run.several):
-        gains = [run.miou(name) - value for name, value in alone.items() if name in run.scores]
+        gains = [run.miou(name) - value for name, value in alone.items() if not math.isnan(run.miou(name))]
         if gains:
             better = f"better on {sum(gain > 0 for gain in gains)} of {_count(len(gains), 'dataset')}"
             said.append(f"{run.name} {_signed(sum(gains) / len(gains))} on average, {better}")
@@ -453,7 +453,8 @@ def _key(runs: Iterable[RunSummary]) -> str:
 
 
 def _chip(run: RunSummary) -> str:
-    return f'<span class="run {_color(run)}"><i class="chip"></i><span>{escape(run.name)}</span></span>'
+    name = escape(run.name).replace("_", "_<wbr>")  # run names are long, and columns narrow
+    return f'<span class="run {_color(run)}"><i class="chip"></i><span>{name}</span></span>'
 
 
 def _color(run: RunSummary) -> str:

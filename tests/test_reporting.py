@@ -1,0 +1,186 @@
+"""Run folders are written by hand, predictors are stubs: what ends up on the page, and what is forgiven."""
+
+import json
+import math
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from multiseg import reporting
+from multiseg.cli import main
+from multiseg.errors import MultisegError
+from multiseg.reporting import read_curves, read_scores, short_names, spread, write_report
+from multiseg.run_folder import RunFolder
+
+
+@pytest.fixture
+def make_run(tmp_path, data_roots):
+    """Writes a finished run without a model."""
+
+    def make(name, *datasets, root=None):
+        run = RunFolder(tmp_path / name)
+        run.path.mkdir(parents=True)
+        entries = {dataset: {"root": str(root or data_roots[dataset])} for dataset in datasets}
+        run.write_config({"data": {"datasets": entries}})
+        scores = {"mIoU": 50.0, "mean_accuracy": 60.0, "pixel_accuracy": 70.0, "per_class": {"sky": 50.0}, "absent": []}
+        run.write_metrics({"method": "M", "step": 7, "datasets": dict.fromkeys(datasets, scores), "seconds": 3.0})
+        run.log_path.write_text(f"step,loss/{datasets[0]}\n1,2.5\n2,1.5\n")
+        return run
+
+    return make
+
+
+class StubPredictor:
+    """Predicts class 0 of the datasets that the run was trained on."""
+
+    made = 0
+
+    def __init__(self, spaces):
+        self.taxonomies = spaces
+        StubPredictor.made += 1
+
+    @classmethod
+    def from_run(cls, run):
+        names = run.read_config()["data"]["datasets"]
+        return cls(
+            {
+                name: reporting.open_dataset(name, reporting.DatasetEntry(**entry), "val").label_space
+                for name, entry in names.items()
+            }
+        )
+
+    def predict(self, image, taxonomy):
+        assert taxonomy in self.taxonomies
+        return torch.zeros(image.shape[-2:], dtype=torch.int64)
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    monkeypatch.setattr(reporting, "Predictor", StubPredictor)
+
+
+def captions(page):
+    return re.findall(r' alt="(.*?)"', page)
+
+
+def test_every_run_predicts_the_same_images_of_the_datasets_it_knows(make_run, tmp_path, stub):
+    runs = [make_run("t", "town"), make_run("both", "town", "park")]
+    write_report(runs, tmp_path / "new/folder/r.html", panels=2)
+    page = (tmp_path / "new/folder/r.html").read_text()
+    town = [
+        f"images/val/{key}: {what}"
+        for key in "02"
+        for what in ("image", "truth", "prediction of t", "prediction of both")
+    ]
+    park = [f"images/val/{key}: {what}" for key in "02" for what in ("image", "truth", "prediction of both")]
+    assert captions(page) == town + park
+    assert "No p" not in page
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_taxonomy_of_the_same_name_with_other_classes_is_not_predicted(make_run, tmp_path, monkeypatch, stub):
+    made = StubPredictor.from_run(make_run("p", "park"))
+    monkeypatch.setattr(StubPredictor, "from_run", lambda run: StubPredictor({"town": made.taxonomies["park"]}))
+    write_report([make_run("t", "town")], tmp_path / "r.html", panels=1)
+    assert captions((tmp_path / "r.html").read_text()) == ["images/val/1: image", "images/val/1: truth"]
+
+
+def test_scores_curves_and_config_are_on_the_page(make_run, tmp_path, stub):
+    run = make_run("t", "town")
+    write_report([run], tmp_path / "r.html", title="mine")
+    page = (tmp_path / "r.html").read_text()
+    for part in ("<title>mine</title>", ">50.0<", "step 2\nt: 1.5", "multiseg train", str(run.config_path), "root:"):
+        assert part in page
+
+
+def test_missing_pieces_are_said_and_the_rest_is_shown(make_run, tmp_path):
+    gone = make_run("gone", "park", root=tmp_path / "nowhere")
+    gone.metrics_path.unlink()
+    gone.log_path.unlink()
+    run = make_run("t", "town")
+    write_report([gone, run], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert f"gone: {gone.metrics_path} cannot be read; is the run finished?" in page
+    assert "Without a log: gone." in page
+    assert re.search(r"<p>No pictures of park: .*nowhere", page)
+    assert f"No predictions of t: {run.path} has no model/" in page
+    assert captions(page) == [f"images/val/{key}: {what}" for key in "012" for what in ("image", "truth")]
+
+
+def test_a_damaged_image_costs_only_its_dataset_s_pictures(make_run, tmp_path, data_roots, stub):
+    broken = shutil.copytree(data_roots["park"], tmp_path / "broken")
+    (broken / "images/val/1.png").write_bytes(b"no image")
+    write_report([make_run("p", "park", root=broken), make_run("t", "town")], tmp_path / "r.html", panels=1)
+    page = (tmp_path / "r.html").read_text()
+    assert f"No pictures of park: {broken / 'images/val/1.png'} cannot be decoded" in page
+    assert captions(page)[0] == "images/val/1: image"
+
+
+def test_without_panels_no_model_is_loaded(make_run, tmp_path, stub):
+    before = StubPredictor.made
+    write_report([make_run("t", "town")], tmp_path / "r.html", panels=0)
+    assert StubPredictor.made == before
+    assert "Pictures" not in (tmp_path / "r.html").read_text()
+
+
+def test_a_run_given_twice_counts_once(make_run, tmp_path, stub):
+    run = make_run("t", "town")
+    write_report([run, RunFolder(run.path.parent / "." / "t")], tmp_path / "r.html", panels=0)
+    assert "1 run, 1 dataset" in (tmp_path / "r.html").read_text()
+
+
+def test_what_is_no_run_is_refused_before_anything_is_written(make_run, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(MultisegError, match=r"other is no run folder: it has no config\.yaml"):
+        write_report([make_run("t", "town"), RunFolder(other)], tmp_path / "r.html")
+    (other / "config.yaml").write_text("trainer: {steps: 3}\n")
+    with pytest.raises(MultisegError, match=r"other.config\.yaml names no data\.datasets"):
+        write_report([RunFolder(other)], tmp_path / "r.html")
+    with pytest.raises(MultisegError, match="no run to report on"):
+        write_report([], tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_the_command_prints_where_the_page_is(make_run, tmp_path, stub, capsys):
+    run = make_run("t", "town")
+    assert main(["report", str(run.path)]) == 0
+    assert capsys.readouterr().out == f"{run.path / 'report.html'}\n"
+    assert (run.path / "report.html").is_file()
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1
+
+
+def test_names_are_as_short_as_tells_runs_apart(tmp_path):
+    assert short_names([tmp_path / "a/x", tmp_path / "b/y"]) == ["x", "y"]
+    assert short_names([tmp_path / "a/x", tmp_path / "b/x", tmp_path / "b/y"]) == ["a/x", "b/x", "b/y"]
+    assert short_names([tmp_path / "x", tmp_path / "b/x"]) == [f"{tmp_path.name}/x", "b/x"]
+
+
+def test_curves_leave_out_blanks_what_is_not_finite_and_a_cut_row(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("step,loss,val/mIoU,empty\n1,3.0,,\n2,nan,,\n3,inf,40.5,\n4,1e-,,\n5,2")
+    assert read_curves(log) == {"loss": [(1.0, 3.0)], "val/mIoU": [(3.0, 40.5)]}
+    assert read_curves(tmp_path / "none.csv") == {}
+
+
+def test_scores_that_are_null_or_missing_are_nan():
+    read = read_scores(json.loads('{"mIoU": null, "pixel_accuracy": 3, "absent": ["sky"]}'))
+    assert math.isnan(read.miou) and math.isnan(read.mean_accuracy)
+    assert (read.pixel_accuracy, read.per_class, read.absent) == (3.0, {}, ("sky",))
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 101, 1000])
+@pytest.mark.parametrize("count", [1, 2, 4, 7])
+def test_images_are_spread_evenly(length, count):
+    chosen = spread(length, count)
+    assert len(chosen) == len(set(chosen)) == min(length, count)
+    assert chosen == sorted(chosen) and chosen[0] >= 0 and chosen[-1] < length
+    if len(chosen) > 1:
+        gaps = np.diff(chosen)
+        assert gaps.max() - gaps.min() <= 1
+        assert abs(chosen[0] - (length - 1 - chosen[-1])) <= 1
