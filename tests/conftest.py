@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from PIL import Image
 
+import tiny_run
+
 
 @pytest.fixture(scope="session")
 def data_roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -44,13 +46,4 @@ def _write_dataset(root: Path, name: str, classes: list[str], count: int) -> Non
 
 @pytest.fixture
 def train_arguments(data_roots: dict[str, Path]) -> list[str]:
-    """Arguments of `multiseg train`, but for the recipe and --run."""
-    return [
-        *["--data", f"town={data_roots['town']}", "--data", f"park={data_roots['park']}"],
-        *["--steps", "8", "--batch-size", "2", "--trainer.val_every", "4", "--trainer.log_every", "1"],
-        *["--trainer.precision", "32-true", "--data.workers", "0"],
-        *["--data.pipeline", "{long_side: 64, crop: [32, 48]}"],
-        *["--method.network.backbone", "{class_path: multiseg.networks.backbone.Backbone,"
-          " init_args: {name: test_resnet, output_stride: 32}}"],
-        *["--method.network.decoder.channels", "16", "--method.network.decoder.bins", "[1, 2]"],
-    ]
+    return tiny_run.arguments(data_roots)

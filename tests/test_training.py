@@ -1,4 +1,4 @@
-"""Runs from the command line to the run folder: what is left behind, resuming after a kill, two processes against one."""
+"""Runs from the command line to the run folder: what they leave, resuming after a kill, two processes against one."""
 
 import csv
 import json
@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import tiny_run
 from multiseg.cli import main
 from multiseg.run_folder import RunFolder, load_model
 
@@ -36,15 +37,8 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
 def finished_run(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted multi_head run of eight steps."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    assert run_command("train", "multi_head", *_arguments(data_roots), "--run", run, "--quiet") == 0
+    assert run_command("train", "multi_head", *tiny_run.arguments(data_roots), "--run", run, "--quiet") == 0
     return run
-
-
-def _arguments(roots: dict[str, Path]) -> list[str]:
-    # the fixture of the same content has function scope, so that a test may add to it
-    from conftest import train_arguments
-
-    return train_arguments.__wrapped__(roots)  # type: ignore[attr-defined]
 
 
 def test_a_run_folder_keeps_its_contract(finished_run: Path) -> None:
@@ -94,8 +88,9 @@ def test_a_killed_run_resumes_to_the_same_weights(
     first, second = weights(finished_run), weights(run)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (run / "log.csv").read_text() == (finished_run / "log.csv").read_text()
-    assert json.loads((run / "metrics.json").read_text())["datasets"] == (
-        json.loads((finished_run / "metrics.json").read_text())["datasets"]
+    assert (
+        json.loads((run / "metrics.json").read_text())["datasets"]
+        == (json.loads((finished_run / "metrics.json").read_text())["datasets"])
     )
 
 
@@ -176,7 +171,9 @@ def test_fine_tuning_takes_the_backbone_and_says_so(
     assert run_command("train", "by_name", *arguments, "--run", tmp_path / "run", "--quiet") == 0
     start_weights, tuned = weights(finished_run), weights(tmp_path / "run")
     name = "network.backbone.features.conv1.0.weight"
-    name = name if name in tuned else next(k for k in tuned if k.startswith("network.backbone") and k.endswith("weight"))
+    name = (
+        name if name in tuned else next(k for k in tuned if k.startswith("network.backbone") and k.endswith("weight"))
+    )
     torch.testing.assert_close(start_weights[name], tuned[name], atol=1e-5, rtol=0)
     other = next(k for k in tuned if k.startswith("network.decoder") and k.endswith("weight") and tuned[k].dim() == 4)
     assert not torch.allclose(start_weights[other], tuned[other], atol=1e-5)
@@ -261,9 +258,7 @@ def test_wrong_input_gets_one_line(
         ("a.b={root}", "only letters, digits"),
     ],
 )
-def test_wrong_data_gets_one_line(
-    data: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_data_gets_one_line(data: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("train", "multi_head", "--data", data.format(root=tmp_path), "--run", tmp_path / "run") == 2
     assert message in capsys.readouterr().err
 

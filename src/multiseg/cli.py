@@ -164,7 +164,7 @@ def _add_synth(commands: Any) -> None:
         "synth",
         _synth,
         "write the synthetic datasets in official layouts",
-        "multiseg synth /tmp/synthetic --images 200",
+        "multiseg synth synthetic --images 200",
     )
     command.add_argument("dir", type=Path, metavar="DIR")
     command.add_argument("--images", type=int, default=100, help="training images of each dataset (default: 100)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -164,5 +164,8 @@ class Evaluation:
 
 def _scores(matrix: ConfusionMatrix, space: LabelSpace) -> Scores:
     counts = matrix.compute()
-    extra = counts.shape[0] - len(space)
-    return scores(counts, (*space.names, *["(none of them)"] * extra))
+    if counts.shape[0] == len(space):
+        return scores(counts, space.names)
+    outside = "(none of them)"  # predictions that map to no class of the dataset
+    result = scores(counts, (*space.names, outside))
+    return replace(result, absent=tuple(name for name in result.absent if name != outside))

@@ -13,6 +13,7 @@ from multiseg.checking import check_dataset
 from multiseg.configuration import parse_data
 from multiseg.console import progress_bar, results, say
 from multiseg.datasets import SegmentationDataset, all_readers
+from multiseg.errors import MultisegError
 from multiseg.label_space import LabelSpace, same_name, union_by_name
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.taxonomy import read_relations, relations_by_name, write_relations
@@ -60,7 +61,11 @@ def check_datasets(arguments: Sequence[str], as_json: bool) -> int:
     reports = []
     for name, dataset in open_named(arguments, "train").items():
         for split in dataset.splits:
-            part = type(dataset)(dataset.root, split, name)
+            try:
+                part = type(dataset)(dataset.root, split, name)
+            except MultisegError as error:  # many copies come without the test split
+                say(f"{name} {split}: not there ({str(error).splitlines()[0]})")
+                continue
             with progress_bar(f"{name} {split}", len(part)) as advance:
                 reports.append(check_dataset(part, progress=lambda done, _total: advance(done)))
     if as_json:
