@@ -105,8 +105,16 @@ def test_stride_cuts_what_exceeds_the_image(flip):
 
 
 def test_a_wrong_stride_is_refused():
-    with pytest.raises(ValueError, match="stride 8"):
-        predict_labels(network(stride=4), images(), (19, 26), stride=8)
+    with pytest.raises(ValueError, match="stride 2 do not cover"):
+        predict_labels(network(stride=4), images(), (19, 26), stride=2)
+
+
+def test_padding_to_more_than_the_stride_is_cut():
+    """A network that pads to its largest stride yields more logits than its finest stride needs."""
+    forward = network(stride=4)
+    padded = F.pad(images(), [0, 32 - 26, 0, 32 - 19])
+    found = predict_labels(lambda inputs: forward(F.pad(inputs, [0, 6, 0, 13])), images(), (19, 26), stride=4)
+    assert torch.equal(found, predict_labels(forward, padded, (32, 32), stride=4)[:, :19, :26])
 
 
 @pytest.mark.parametrize("window", [(8, 8), (7, 26), (19, 5), (3, 4), (100, 9)])

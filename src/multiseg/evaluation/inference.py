@@ -213,8 +213,8 @@ def _axis(
         mirrored: the input is; the output is not.
     """
     extent = window.stop - window.start
-    if stride is not None and not 0 <= cells * stride - extent < stride:
-        raise ValueError(f"{cells} logits at stride {stride} do not fit an input of {extent} pixels.")
+    if stride is not None and cells * stride < extent:  # more is padding, to a multiple of the network's largest stride
+        raise ValueError(f"{cells} logits at stride {stride} do not cover an input of {extent} pixels.")
     centres = (torch.arange(output_length, dtype=torch.float64) + 0.5) * (length / output_length)
     if mirrored:
         centres = centres.flip(0)
