@@ -146,12 +146,14 @@ def _add_demo(commands: Any) -> None:
     )
     command.add_argument("--out", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--steps", type=int, help="updates of each model (default: as the recipe `demo` says)")
+    command.add_argument("--images", type=int, default=80, help="training images of each dataset (default: 80)")
 
 
 def _demo(given: argparse.Namespace) -> int:
     from multiseg.demo import demo
 
-    demo(given.out, given.seed)
+    demo(given.out, given.seed, given.steps, given.images)
     return 0
 
 

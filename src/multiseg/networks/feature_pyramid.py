@@ -12,8 +12,8 @@ from multiseg.networks.segmentation_network import Decoder, conv_norm_relu
 
 
 class FeaturePyramid(Decoder):
-    """Lateral 1×1 convolutions, added up from coarse to fine (Lin et al., "Feature Pyramid Networks", CVPR 2017, section
-    3), and one 3×3 convolution on the finest sum.
+    """Lateral 1×1 convolutions, added up from coarse to fine (Lin et al., "Feature Pyramid Networks", CVPR 2017,
+    section 3), and one 3×3 convolution on the finest sum.
 
     Args:
         in_channels: of the pyramid's levels.
