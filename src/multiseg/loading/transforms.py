@@ -40,10 +40,10 @@ class Pipeline:
 
     long_side: int | None = 240
     crop: tuple[int, int] = (128, 160)
-    scale: tuple[float, float] = (0.5, 2.0)
-    max_class_share: float = 0.75
+    scale: tuple[float, float] = (0.75, 2.0)
+    max_class_share: float = 1.0
     flip: float = 0.5
-    jitter: tuple[float, ...] = (0.25, 0.25, 0.25, 0.03)
+    jitter: tuple[float, ...] = ()
     more: list[v2.Transform] = field(default_factory=list)
 
     def __post_init__(self) -> None:
