@@ -315,3 +315,15 @@ def test_a_run_folder_that_cannot_be_made_is_named(
     (tmp_path / "file").write_text("")
     assert run_command("train", "multi_head", *train_arguments, "--run", tmp_path / "file" / "run") == 2
     assert "cannot write into the run folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_to_the_same_result(
+    finished_run: Path, train_arguments: list[str], tmp_path: Path
+) -> None:
+    arguments = [*train_arguments, "--trainer.compile", "true", "--run", tmp_path / "run", "--quiet"]
+    assert run_command("train", "multi_head", *arguments) == 0
+    first, second = weights(finished_run), weights(tmp_path / "run")
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-2, atol=1e-3)
