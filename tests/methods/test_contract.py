@@ -200,6 +200,21 @@ def test_padding_changes_no_loss() -> None:
     assert torch.isfinite(step(method, batch))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_padded_batch_trains_and_predicts_on_an_accelerator(kind: type[SegmentationMethod]) -> None:
+    method = make(kind).train().cuda()
+    spaces = [TOWN, TOWN] if kind is Supervised else [TOWN, PARK]
+    samples = [
+        Sample(tv_tensors.Image(b.images[0]), tv_tensors.Mask(b.labels[0].to(torch.int16)), b.spaces[0], "x")
+        for b in (make_batch([spaces[0]], (48, 64)), make_batch([spaces[1]], (64, 96)))
+    ]
+    batch = collate(samples).pin_memory().to("cuda", non_blocking=True)
+    with torch.autocast("cuda", torch.bfloat16):
+        step(method, batch).backward()
+        method.eval().predict_labels(batch.images, (50, 77), next(iter(method.taxonomies)))
+
+
 def test_inference_options_reach_the_prediction() -> None:
     method = make(MultiHead).eval()
     torch.nn.init.normal_(method.get_parameter("classifiers.town.main.weight"))

@@ -170,7 +170,7 @@ class SegmentationMethod(LightningModule):
     def normalize(self, images: Tensor, padding: Tensor | None = None) -> Tensor:
         """Pixels to network input; padding becomes exactly zero. Shape: (B, 3, H, W) uint8 to float."""
         normal = ((images.float() - self.mean) / self.std).to(memory_format=torch.channels_last)
-        return normal if padding is None else normal.masked_fill(padding[:, None], 0.0)
+        return normal if padding is None else normal.masked_fill(padding[:, None].to(normal.device), 0.0)
 
     def logits(self, images: Tensor, taxonomy: str) -> Tensor:
         """
