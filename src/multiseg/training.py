@@ -122,7 +122,7 @@ def _fit(experiment: Experiment, run: RunFolder, config: Config, checkpoint: Pat
         # torch's own is faster, but knows accelerators only
         on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
         synchronize_norms(method.network) if on_cpu else convert_sync_batchnorm(method.network)  # type: ignore[no-untyped-call]
-    method.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method.network.to(memory_format=torch.channels_last)
     if settings.compile:
         # by shape: crops have one, and inductor cannot trace the padding to a multiple of the stride symbolically
         method.network.compile(dynamic=False)
