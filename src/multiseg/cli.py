@@ -147,7 +147,7 @@ def _add_demo(commands: Any) -> None:
     command.add_argument("--out", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--steps", type=int, help="updates of each model (default: as the recipe `demo` says)")
-    command.add_argument("--images", type=int, default=80, help="training images of each dataset (default: 80)")
+    command.add_argument("--images", type=int, default=24, help="training images of each dataset (default: 24)")
 
 
 def _demo(given: argparse.Namespace) -> int:

@@ -21,9 +21,10 @@ from multiseg.synthetic import write_datasets
 from multiseg.training import train
 
 DATASETS = ("street", "square", "harbour")
+VAL_IMAGES = 48
 
 
-def demo(out: Path, seed: int = 0, steps: int | None = None, images: int = 80) -> dict[str, Any]:
+def demo(out: Path, seed: int = 0, steps: int | None = None, images: int = 24) -> dict[str, Any]:
     """Write the datasets, train the models, print a table; leave `results.json` and `report.html`.
 
     Every model gets the same number of updates, and each update of the multi-dataset model as many images of every
@@ -43,7 +44,7 @@ def demo(out: Path, seed: int = 0, steps: int | None = None, images: int = 80) -
     """
     started = time.monotonic()
     _make_room(out)
-    roots = write_datasets(out / "data", images=images, seed=seed, domains=DATASETS)
+    roots = write_datasets(out / "data", images=images, val_images=VAL_IMAGES, seed=seed, domains=DATASETS)
     jobs = {f"single_{name}": ("supervised", [name]) for name in DATASETS} | {"multi": ("multi_head", list(DATASETS))}
     runs: dict[str, RunFolder] = {}
     for number, (run_name, (method, names)) in enumerate(jobs.items(), 1):
