@@ -8,7 +8,7 @@ def arguments(roots: dict[str, Path]) -> list[str]:
     return [
         *["--data", f"town={roots['town']}", "--data", f"park={roots['park']}"],
         *["--steps", "8", "--batch-size", "2", "--trainer.val_every", "4", "--trainer.log_every", "1"],
-        *["--trainer.precision", "32-true", "--data.workers", "0"],
+        *["--trainer.precision", "32-true", "--data.workers", "0", "--devices", "1"],
         *["--data.pipeline", "{long_side: 64, crop: [32, 48]}"],
         *[
             "--method.network.backbone",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
+from multiseg.log import CsvLog
 from multiseg.run_folder import RunFolder
 
 
@@ -39,18 +41,19 @@ class Checkpoints(Callback):
         updated = (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.accumulate_grad_batches == 0
         # where a validation follows, it saves; before it, its result could be lost
         if self.every and updated and step % self.every == 0 and step % self.val_every:
-            trainer.save_checkpoint(self.run.last_checkpoint)
+            save_with_log(trainer, self.run)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit":
             return
         score = float(trainer.callback_metrics["val/mIoU"])
         improved = self.best is None or score > self.best
-        if improved:
+        if improved and not math.isnan(score):
             self.best = score
-        trainer.save_checkpoint(self.run.last_checkpoint)
+        # the best first: last.ckpt says that it has been saved
         if improved:
             trainer.save_checkpoint(self.run.best_checkpoint)
+        trainer.save_checkpoint(self.run.last_checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -59,15 +62,39 @@ class Checkpoints(Callback):
         self.best = state_dict["best"]
 
 
+def save_with_log(trainer: lightning.Trainer, run: RunFolder) -> None:
+    """Save last.ckpt at the end of a step, with the step's row in the log: Lightning writes that only afterwards, and
+    a run killed between would lack it.
+    """
+    if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        values = {name: float(value) for name, value in trainer.logged_metrics.items() if not name.startswith("val/")}
+        for logger in trainer.loggers:
+            if isinstance(logger, CsvLog):
+                logger.log_metrics(values, trainer.global_step - 1)
+                logger.save()
+    trainer.save_checkpoint(run.last_checkpoint)
+
+
+class FinalValidation(Callback):
+    """Validates after the last step also where that is no multiple of the interval."""
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        if trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True  # Lightning validates before it stops
+
+
 class Interruption(Callback):
-    """Ctrl-C finishes the step, saves, and ends the run; a second one ends it at once.
+    """Ctrl-C finishes the update and, where one is due, the validation; saves; and ends the run. A second one ends it
+    at once.
 
     Args:
         run: whose last.ckpt is written.
+        val_every: steps between validations.
     """
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, val_every: int) -> None:
         self.run = run
+        self.val_every = val_every
         self.asked = False
         self._before: Any = None
 
@@ -76,11 +103,25 @@ class Interruption(Callback):
             self._before = signal.signal(signal.SIGINT, self._ask)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        if self.asked:
-            trainer.save_checkpoint(self.run.last_checkpoint)
-            raise KeyboardInterrupt
+        updated = (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        # one process may have been asked before another: all decide together
+        if updated and trainer.strategy.reduce_boolean_decision(self.asked, all=False):
+            self.asked = True
+            if trainer.global_step % self.val_every and trainer.global_step < trainer.max_steps:
+                save_with_log(trainer, self.run)
+                raise KeyboardInterrupt
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
+        if self.asked and trainer.global_step < trainer.max_steps:
+            raise KeyboardInterrupt  # `Checkpoints` has saved
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore()
 
     def teardown(self, trainer: lightning.Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
@@ -112,6 +153,9 @@ class StepSeeds(Callback):
 
 class Progress(RichProgressBar):
     """A bar with time left and the loss of each dataset."""
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"stderr": True})  # standard output is for results
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: LightningModule) -> dict[str, Any]:
         items = super().get_metrics(trainer, pl_module)

@@ -146,8 +146,8 @@ def _add_demo(commands: Any) -> None:
     )
     command.add_argument("--out", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--steps", type=int, help="updates of each model (default: as the recipe `demo` says)")
-    command.add_argument("--images", type=int, default=24, help="training images of each dataset (default: 24)")
+    command.add_argument("--steps", type=int, help="batches from each dataset (default: as the recipe `demo` says)")
+    command.add_argument("--images", type=int, default=60, help="training images of each dataset (default: 60)")
 
 
 def _demo(given: argparse.Namespace) -> int:
@@ -300,11 +300,12 @@ def _train(given: argparse.Namespace) -> int:
         raise MultisegError("nothing to train: name a recipe, as in `multiseg train multi_head --data NAME=ROOT`.")
 
     from multiseg import tables
-    from multiseg.training import train
+    from multiseg.training import is_first_process, train
 
     run = train(config, given.run, given.resume, given.quiet)
-    tables.show_metrics(run.read_metrics())
-    print(run.path)
+    if is_first_process():
+        tables.show_metrics(run.read_metrics())
+        print(run.path)
     return 0
 
 

@@ -76,6 +76,13 @@ def read_recipe(path: Path) -> Config:
     for section in recipe:
         if section not in SECTIONS:
             raise MultisegError(f"{path} has an unknown section '{section}'; {did_you_mean(str(section), SECTIONS)}")
+        content = recipe[section] if recipe[section] is not None else {}
+        if not isinstance(content, dict):
+            raise MultisegError(f"{path}: section '{section}' must hold keys, not '{content}'.")
+        recipe[section] = content
+    datasets = recipe.get("data", {}).get("datasets") or {}
+    if not isinstance(datasets, dict) or not all(isinstance(entry, dict) for entry in datasets.values()):
+        raise MultisegError(f"{path}: data.datasets must hold entries of the form NAME: {{root: DIR}}.")
     return recipe
 
 
@@ -118,6 +125,14 @@ def parse_data(arguments: Iterable[str]) -> dict[str, Config]:
     return entries
 
 
+def with_absolute_roots(config: Config) -> Config:
+    """The configuration with roots that hold from any working directory: a run is evaluated from anywhere."""
+    out = deepcopy(config)
+    for entry in out["data"]["datasets"].values():
+        entry["root"] = str(Path(entry["root"]).expanduser().absolute())
+    return out
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
     """A copy of `base` with the keys of `over`. Where `over` names another class, the old one's arguments go."""
     out = deepcopy(dict(base))
@@ -153,7 +168,9 @@ def set_key(config: Config, dotted: str, text: str) -> None:
     node = config.setdefault(first, {})
     for part in rest[:-1]:
         node = _below(node)
-        if not isinstance(node.get(part), dict):
+        if isinstance(node.get(part), str):  # a class without arguments, written short
+            node[part] = {"class_path": node[part]}
+        elif not isinstance(node.get(part), dict):
             node[part] = {}
         node = node[part]
     node = node if rest[-1] in ("class_path", "init_args") else _below(node)

@@ -24,16 +24,17 @@ DATASETS = ("street", "square", "harbour")
 VAL_IMAGES = 48
 
 
-def demo(out: Path, seed: int = 0, steps: int | None = None, images: int = 24) -> dict[str, Any]:
+def demo(out: Path, seed: int = 0, steps: int | None = None, images: int = 60) -> dict[str, Any]:
     """Write the datasets, train the models, print a table; leave `results.json` and `report.html`.
 
-    Every model gets the same number of updates, and each update of the multi-dataset model as many images of every
-    dataset as the dataset's own model gets.
+    The common model sees as many images of each dataset as the dataset's own model, in batches as large, and so costs
+    as
+    much as the own models together: three times the steps, with a third of each batch from each dataset.
 
     Args:
         out: folder to write to; an earlier demo in it is replaced.
         seed: of the data and of training.
-        steps: updates; None: as the recipe says.
+        steps: batches from each dataset; None: as the recipe says.
         images: for training, of each dataset.
 
     Returns:
@@ -49,8 +50,12 @@ def demo(out: Path, seed: int = 0, steps: int | None = None, images: int = 24) -
     runs: dict[str, RunFolder] = {}
     for number, (run_name, (method, names)) in enumerate(jobs.items(), 1):
         say(f"[{number}/{len(jobs)}] {method} on {', '.join(names)}")
-        keys = [("trainer.seed", str(seed))] + ([("trainer.steps", str(steps))] if steps else [])
+        # one process: several would each run this program from its start
+        keys = [("trainer.seed", str(seed)), ("trainer.devices", "1")]
+        keys += [("trainer.steps", str(steps))] if steps is not None else []
         config = compose([method, "demo"], [f"{name}:{_reader(roots[name])}={roots[name]}" for name in names], keys)
+        config["trainer"]["steps"] *= len(names)
+        config["data"]["total_batch_size"] = config["data"]["batch_size"]
         runs[run_name] = train(config, out / "runs" / run_name)
     summary = summarize(runs, seed, time.monotonic() - started)
     write_text(out / "results.json", json.dumps(summary, indent=2) + "\n")
@@ -68,7 +73,13 @@ def summarize(runs: dict[str, RunFolder], seed: int, seconds: float) -> dict[str
         common = multi["datasets"][name]["mIoU"]
         datasets[name] = {"single": single, "multi": common, "gain": common - single}
     mean = {key: sum(entry[key] for entry in datasets.values()) / len(datasets) for key in ("single", "multi", "gain")}
-    return {"datasets": datasets, "mean": mean, "steps": multi["step"], "seed": seed, "seconds": round(seconds, 1)}
+    return {
+        "datasets": datasets,
+        "mean": mean,
+        "steps": multi["step"] // len(DATASETS),
+        "seed": seed,
+        "seconds": round(seconds, 1),
+    }
 
 
 def _reader(root: Path) -> str:
@@ -76,7 +87,7 @@ def _reader(root: Path) -> str:
 
 
 def _make_room(out: Path) -> None:
-    if out.exists() and any(out.iterdir()) and not {path.name for path in out.iterdir()} <= _OWN:
+    if out.is_dir() and not {path.name for path in out.iterdir() if not path.name.startswith(".")} <= _OWN:
         raise MultisegError(f"{out} holds something else than a demo; give another --out.")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -95,6 +106,6 @@ def _print(summary: dict[str, Any], out: Path) -> None:
         table.add_row(name, f"{entry['single']:.1f}", f"{entry['multi']:.1f}", f"{entry['gain']:+.1f}")
     results.print(table)
     say(
-        f"{summary['steps']} updates each, {summary['seconds']:.0f} s in all. "
+        f"{summary['steps']} batches from each dataset, {summary['seconds']:.0f} s in all. "
         f"Pictures and curves: {out / 'report.html'}"
     )

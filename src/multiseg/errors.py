@@ -7,9 +7,19 @@ from collections.abc import Iterable
 
 
 class MultisegError(Exception):
-    """Wrong input. Its message is one or two lines that name the culprit; the command line prints it and exits with
-    2.
+    """Wrong input. Its message is one or two lines that name the culprit; the command line prints it, and exits
+    with 2.
     """
+
+    def __init__(self, message: str) -> None:
+        # torch re-raises what a loading worker raised with the worker's traceback as the message: only its end is ours
+        if message.startswith("Caught MultisegError in "):
+            message = message.rsplit("multiseg.errors.MultisegError: ", 1)[-1].strip()
+        super().__init__(message)
+
+
+class EmptySplitError(MultisegError):
+    """A split of a dataset has no images: in many copies the test split is not there."""
 
 
 def did_you_mean(wrong: str, valid: Iterable[str], limit: int = 12) -> str:

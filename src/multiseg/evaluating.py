@@ -23,7 +23,7 @@ from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.predictor import Evaluation, Predictor
 from multiseg.run_folder import RunFolder, load_model
-from multiseg.tables import open_named, show_classes, show_metrics
+from multiseg.tables import mean_miou, open_named, show_classes, show_metrics
 from multiseg.taxonomy import Remapping, read_relations, remap_by_name, remap_by_relations
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
@@ -57,10 +57,7 @@ def make_predictor(run: RunFolder, given: Namespace) -> Predictor:
         inference = replace(inference, scales=tuple(given.scales))
     if given.flip:
         inference = replace(inference, flip=True)
-    if given.sliding:
-        size = next(iter(model.inputs.values()))
-        inference = replace(inference, window=size.crop)
-    return Predictor(model, given.device, inference)
+    return Predictor(model, given.device, inference, given.sliding)
 
 
 def own_datasets(run: RunFolder, split: str | None = None) -> dict[str, SegmentationDataset]:
@@ -81,14 +78,17 @@ def choose_taxonomy(
     Raises:
         MultisegError: the dataset is none of the model's and no taxonomy is named, or no class maps.
     """
+    if relations and taxonomy is None:
+        raise MultisegError("--relations map a taxonomy to the dataset: name it with --taxonomy.")
     if taxonomy is None and dataset.name in predictor.taxonomies:
         space = predictor.taxonomies[dataset.name]
         if space.names == dataset.label_space.names:
             return dataset.name, None
     if taxonomy is None:
+        known = dataset.name in predictor.taxonomies
+        why = f"knows '{dataset.name}' with other classes" if known else f"was not trained on '{dataset.name}'"
         raise MultisegError(
-            f"the model was not trained on '{dataset.name}': name the taxonomy to predict in with --taxonomy "
-            f"({', '.join(predictor.taxonomies)})."
+            f"the model {why}: name the taxonomy to predict in with --taxonomy ({', '.join(predictor.taxonomies)})."
         )
     source = predictor.taxonomy(taxonomy)
     if source.names == dataset.label_space.names:
@@ -149,7 +149,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES)
+            inside = sorted(file for file in path.iterdir() if _is_image(file))
             if not inside:
                 raise MultisegError(f"{path} holds no image ({', '.join(sorted(_IMAGE_SUFFIXES))}).")
             files += inside
@@ -160,6 +160,10 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in _IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
 def _output_names(files: Sequence[Path]) -> list[str]:
     """Stems, numbered where two files share one."""
     stems = [file.stem for file in files]
@@ -168,7 +172,7 @@ def _output_names(files: Sequence[Path]) -> list[str]:
 
 def _print_evaluations(evaluations: dict[str, Evaluation], as_json: bool) -> None:
     data = {name: evaluation.to_json() for name, evaluation in evaluations.items()}
-    mean = sum(entry["mIoU"] for entry in data.values()) / len(data)
+    mean = mean_miou(data.values())
     if as_json:
         print(json.dumps({"datasets": data, "mean": {"mIoU": mean}}, ensure_ascii=False))
         return

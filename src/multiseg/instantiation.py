@@ -69,6 +69,8 @@ class TrainerSettings:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise MultisegError(f"trainer.{key} must be at least 1, not {value}.")
+        if self.seed < 0:
+            raise MultisegError(f"trainer.seed must be at least 0, not {self.seed}.")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ class CsvLog(Logger):
 
     Args:
         path: of the file.
+        steps: of the run.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, steps: int) -> None:
         super().__init__()
         self.path = path
+        self.steps = steps
         self.columns: list[str] = ["step"]
         self.rows: list[dict[str, str]] = []
         self._written = 0
@@ -52,7 +55,7 @@ class CsvLog(Logger):
         """Add to the row of a step. `step` counts updates before this one, as Lightning does; the file counts those
         done.
         """
-        done = str((step or 0) + 1)
+        done = str(min((step or 0) + 1, self.steps))  # what follows the last step is logged at "step N"
         values = {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
         if not self.rows or self.rows[-1]["step"] != done:
             self.rows.append({"step": done})
@@ -66,13 +69,17 @@ class CsvLog(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Append new rows; write everything where columns or old rows changed."""
-        mode = "a" if self._written else "w"
-        with self.path.open(mode, newline="", encoding="utf-8") as file:
+        """Append new rows; write everything, beside the file and then in its place, where columns or old rows
+        changed.
+        """
+        target = self.path if self._written else self.path.with_name(self.path.name + ".partial")
+        with target.open("a" if self._written else "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
             if not self._written:
                 writer.writeheader()
             writer.writerows(self.rows[self._written :])
+        if not self._written:
+            os.replace(target, self.path)
         self._written = len(self.rows)
 
     @rank_zero_only

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from multiseg.label_space import IGNORE, LabelSpace
 from multiseg.loading.datamodule import default_workers, evaluation_loader
 from multiseg.loading.transforms import Pipeline, ResizeImage
 from multiseg.methods.base import Inference
+from multiseg.precision import autocast_dtype
 from multiseg.run_folder import Model, RunFolder, load_model
 from multiseg.taxonomy import Remapping
 
@@ -28,13 +28,26 @@ class Predictor:
         model: as `load_model` gives it.
         device: by default an accelerator where there is one.
         inference: how to predict; by default as the model was validated.
+        sliding: slide a window of the taxonomy's training crop over larger images.
+
+    Raises:
+        MultisegError: there is no such device.
     """
 
     def __init__(
-        self, model: Model, device: torch.device | str | None = None, inference: Inference | None = None
+        self,
+        model: Model,
+        device: torch.device | str | None = None,
+        inference: Inference | None = None,
+        sliding: bool = False,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.sliding = sliding
+        try:
+            self.device = torch.device(device or best_device())
+        except RuntimeError:
+            raise MultisegError(f"there is no device '{device}'; valid: cpu, cuda, cuda:1, mps.") from None
         self.model = model
+        self.dtype = autocast_dtype(model.precision, self.device.type)
         self.method = model.method.to(self.device).to(memory_format=torch.channels_last)
         if inference is not None:
             self.method.inference = inference
@@ -124,16 +137,22 @@ class Predictor:
                 matrix.update(predictions, kept.to(self.device)[on_device.labels])
                 if progress:
                     progress(len(batch))
-        return Evaluation(dataset.name, dataset.split, predicted.name, unreached, _scores(matrix, space))
+        return Evaluation(dataset.name, dataset.split, predicted.name, unreached, _scores(matrix, space, unreached))
 
     @torch.inference_mode()
     def _predict(self, images: Tensor, size: Any, taxonomy: str) -> Tensor:
-        with self._autocast():
+        if self.sliding:
+            window = self.model.input_size(taxonomy).crop
+            self.method.inference = replace(self.method.inference, window=window)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return self.method.predict_labels(images.to(self.device), size, taxonomy)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        fast = self.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=fast)
+
+def best_device() -> str:
+    """An accelerator where there is one."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
@@ -162,10 +181,10 @@ class Evaluation:
         }
 
 
-def _scores(matrix: ConfusionMatrix, space: LabelSpace) -> Scores:
+def _scores(matrix: ConfusionMatrix, space: LabelSpace, unreached: Sequence[str]) -> Scores:
     counts = matrix.compute()
     if counts.shape[0] == len(space):
         return scores(counts, space.names)
     outside = "(none of them)"  # predictions that map to no class of the dataset
     result = scores(counts, (*space.names, outside))
-    return replace(result, absent=tuple(name for name in result.absent if name != outside))
+    return replace(result, absent=tuple(name for name in result.absent if name not in (outside, *unreached)))

@@ -128,7 +128,7 @@ class InputSize:
 
 
 def save_model(
-    run: RunFolder, method: SegmentationMethod, method_config: Config, inputs: Mapping[str, InputSize]
+    run: RunFolder, method: SegmentationMethod, method_config: Config, inputs: Mapping[str, InputSize], precision: str
 ) -> None:
     """Write RUN/model.
 
@@ -137,6 +137,7 @@ def save_model(
         method: the trained method.
         method_config: the `method` section of its configuration.
         inputs: by training dataset.
+        precision: in which it was trained, as Lightning names it.
     """
     state = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
     partial = run.weights_path.with_name("model.safetensors.partial")
@@ -145,11 +146,10 @@ def save_model(
     description = {
         "format": MODEL_FORMAT,
         "multiseg": multiseg.__version__,
-        "method": _without_weights(method_config),
+        "method": without_weights(method_config),
+        "precision": precision,
         "spaces": [space.to_json() for space in method.spaces.values()],
-        "taxonomies": [space.to_json() for space in method.taxonomies.values()],
         "inputs": {name: asdict(size) for name, size in inputs.items()},
-        "inference": asdict(method.inference),
     }
     write_text(run.model_path, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
 
@@ -161,10 +161,12 @@ class Model:
     Args:
         method: in evaluation mode, without gradients.
         inputs: by training dataset.
+        precision: in which it was trained, as Lightning names it.
     """
 
     method: SegmentationMethod
     inputs: Mapping[str, InputSize]
+    precision: str
 
     def input_size(self, taxonomy: str) -> InputSize:
         """The input size for a taxonomy: its dataset's, or, for a union of datasets, the first one's."""
@@ -183,7 +185,7 @@ def load_model(run: RunFolder) -> Model:
     try:
         description = json.loads(run.model_path.read_text(encoding="utf-8"))
         spaces = [LabelSpace.from_json(entry) for entry in description["spaces"]]
-        version, config = description["format"], description["method"]
+        version, config, precision = description["format"], description["method"], description["precision"]
         inputs = {
             name: InputSize(size["long_side"], tuple(size["crop"])) for name, size in description["inputs"].items()
         }
@@ -196,7 +198,7 @@ def load_model(run: RunFolder) -> Model:
         method.load_state_dict(load_file(run.weights_path))
     except Exception as error:
         raise MultisegError(f"{run.weights_path} is broken or belongs to another model: {_first_line(error)}") from None
-    return Model(method.eval().requires_grad_(False), inputs)
+    return Model(method.eval().requires_grad_(False), inputs, precision)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -216,14 +218,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _without_weights(config: Any) -> Any:
-    """The same network without where its first weights came from: a saved model brings its own."""
+def without_weights(config: Any) -> Any:
+    """A `method` section without the files that only training needs: first weights, relations."""
     if isinstance(config, dict):
+        files = ("weights", "relations")
         return {
-            key: None if key == "weights" and not isinstance(value, dict) else _without_weights(value)
+            key: None if key in files and isinstance(value, str) else without_weights(value)
             for key, value in config.items()
         }
-    return [_without_weights(entry) for entry in config] if isinstance(config, list) else config
+    return [without_weights(entry) for entry in config] if isinstance(config, list) else config
 
 
 def _first_line(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from multiseg.checking import check_dataset
 from multiseg.configuration import parse_data
 from multiseg.console import progress_bar, results, say
 from multiseg.datasets import SegmentationDataset, all_readers
-from multiseg.errors import MultisegError
+from multiseg.errors import EmptySplitError
 from multiseg.label_space import LabelSpace, same_name, union_by_name
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.taxonomy import read_relations, relations_by_name, write_relations
@@ -63,7 +63,7 @@ def check_datasets(arguments: Sequence[str], as_json: bool) -> int:
         for split in dataset.splits:
             try:
                 part = type(dataset)(dataset.root, split, name)
-            except MultisegError as error:  # many copies come without the test split
+            except EmptySplitError as error:
                 say(f"{name} {split}: not there ({str(error).splitlines()[0]})")
                 continue
             with progress_bar(f"{name} {split}", len(part)) as advance:
@@ -113,7 +113,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     """Scores of a run, one row a dataset."""
     table = Table("dataset", "mIoU", "mean accuracy", "pixel accuracy", "absent classes", box=None, pad_edge=False)
     for name, scores in metrics["datasets"].items():
-        figures = [f"{scores[key]:.1f}" for key in ("mIoU", "mean_accuracy", "pixel_accuracy")]
+        figures = [_percent(scores[key]) for key in ("mIoU", "mean_accuracy", "pixel_accuracy")]
         table.add_row(name, *figures, ", ".join(scores["absent"]) or "–")
     results.print(table)
 
@@ -122,5 +122,15 @@ def show_classes(name: str, scores: Mapping[str, Any]) -> None:
     """IoU of every class of one dataset."""
     table = Table(name, "IoU", box=None, pad_edge=False)
     for class_name, iou in scores["per_class"].items():
-        table.add_row(class_name, f"{iou:.1f}")
+        table.add_row(class_name, _percent(iou))
     results.print(table)
+
+
+def mean_miou(scores: Iterable[Mapping[str, Any]]) -> float | None:
+    """Mean over the datasets that have one; None where nothing was labelled."""
+    known = [entry["mIoU"] for entry in scores if entry["mIoU"] is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"

@@ -12,21 +12,25 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from timm.layers import convert_sync_batchnorm
 
-from multiseg.callbacks import Checkpoints, Interruption, PlainProgress, Progress, StepSeeds
+from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, PlainProgress, Progress, StepSeeds
 from multiseg.checking import check_dataset
-from multiseg.configuration import Config
+from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
 from multiseg.errors import MultisegError
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.synchronized_norm import synchronize_norms
-from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model
+from multiseg.precision import fast_bfloat16
+from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
+from multiseg.tables import mean_miou
 from multiseg.weights import read_weights
 
 #: Processes that Lightning starts for further devices run this program again; by this they find the first one's folder.
@@ -52,20 +56,27 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
     path = _run_path(config, path, resume)
     run = RunFolder(path)
     resolved = _resolve(config, run, resume)
-    settings = TrainerSettings(**resolved["trainer"])
-    _prepare_torch(settings)
-    experiment = build(resolved)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
-    if checkpoint:
-        _check_checkpoint(checkpoint, settings)
-    elif run.path.exists() and _rank() == 0 and run.config_path.exists() and not resume:
+    if run.config_path.exists() and is_first_process() and not resume:
         raise MultisegError(f"{run.path} already holds a run; resume it with --resume, or give another --run.")
-    initialize(experiment.method, experiment.init)
+    settings = TrainerSettings(**resolved["trainer"])
+    lightning.seed_everything(settings.seed, verbose=False)
+    torch.set_float32_matmul_precision("high")
+    if checkpoint:
+        _refuse_finished(run, settings)
+        # the checkpoint has all weights: where the first ones came from may be gone by now
+        resolved_for_build = {**resolved, "method": without_weights(resolved["method"])}
+        experiment = build(resolved_for_build)
+    else:
+        experiment = build(resolved)
+        initialize(experiment.method, experiment.init)
+    trainer = _make_trainer(settings, run, quiet)
+    _rehearse(experiment, trainer)
     check_data(experiment, quiet)
     run.create()
-    if _rank() == 0:
+    if is_first_process():
         run.write_config(resolved)
-    _fit(experiment, run, resolved, checkpoint, quiet)
+    _fit(experiment, trainer, run, resolved, checkpoint)
     return run
 
 
@@ -75,7 +86,7 @@ def check_data(experiment: Experiment, quiet: bool = False) -> None:
     Raises:
         MultisegError: a file is missing, broken, of another size than its mask, or holds an unknown id.
     """
-    if _rank() != 0:
+    if not is_first_process():
         return
     data = experiment.data
     for name in data.train_sets:
@@ -93,7 +104,7 @@ def initialize(method: SegmentationMethod, init: Initialization) -> None:
     """
     if init.weights is not None:
         report = method.network.load(read_weights(init.weights), init.part, str(init.weights))
-        if _rank() == 0:
+        if is_first_process():
             say(report.summary())
 
 
@@ -102,9 +113,10 @@ def precision_of(settings: TrainerSettings) -> str:
     if settings.precision != "auto":
         return settings.precision
     if torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda"):
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    # on CPUs without bfloat16 instructions autocast is slower than float32
-    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+        return "bf16-mixed" if fast_bfloat16("cuda") else "16-mixed"
+    if settings.accelerator == "mps" or (settings.accelerator == "auto" and torch.backends.mps.is_available()):
+        return "32-true"
+    return "bf16-mixed" if fast_bfloat16("cpu") else "32-true"
 
 
 def validation_interval(settings: TrainerSettings) -> int:
@@ -112,9 +124,22 @@ def validation_interval(settings: TrainerSettings) -> int:
     return settings.val_every or max(1, math.ceil(settings.steps / 4))
 
 
-def _fit(experiment: Experiment, run: RunFolder, config: Config, checkpoint: Path | None, quiet: bool) -> None:
+def _rehearse(experiment: Experiment, trainer: lightning.Trainer) -> None:
+    """What Lightning would do only after the run's folder is there, so that mistakes are found before."""
+    data, method = experiment.data, experiment.method
+    method.setup("fit")
+    method.optimizer_spec.groups(method)
+    data.plan.probabilities(data.sizes)
+    if data.batch_size % trainer.world_size:
+        raise MultisegError(
+            f"a batch of {data.batch_size} images cannot be shared equally among {trainer.world_size} processes."
+        )
+
+
+def _fit(
+    experiment: Experiment, trainer: lightning.Trainer, run: RunFolder, config: Config, checkpoint: Path | None
+) -> None:
     settings, method, data = experiment.trainer, experiment.method, experiment.data
-    trainer = _make_trainer(settings, run, quiet)
     log = next(logger for logger in trainer.loggers if isinstance(logger, CsvLog))
     if checkpoint:
         log.resume(read_checkpoint(checkpoint)["global_step"])
@@ -129,26 +154,25 @@ def _fit(experiment: Experiment, run: RunFolder, config: Config, checkpoint: Pat
     started = time.monotonic()
     try:
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+        if not method.matrices:  # resumed after the last step, when only what follows was missing
+            trainer.validate(method, data, verbose=False)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt(f"to go on: multiseg train --run {run.path} --resume") from None
-    if settings.steps % validation_interval(settings):
-        trainer.validate(method, data, verbose=False)
-        trainer.save_checkpoint(run.last_checkpoint)
-    seconds = time.monotonic() - started
     results = method.results()
     if trainer.is_global_zero:
         scores = {name: result.to_json() for name, result in results.items()}
+        inputs = {name: InputSize(pipeline.long_side, pipeline.crop) for name, pipeline in data.pipelines.items()}
+        save_model(run, method, config["method"], inputs, precision_of(settings))
         run.write_metrics(
             {
                 "method": type(method).__name__,
-                "step": trainer.global_step,
+                "step": trainer.global_step or settings.steps,
                 "datasets": scores,
-                "mean": {"mIoU": sum(entry["mIoU"] for entry in scores.values()) / max(len(scores), 1)},
-                "seconds": round(seconds, 1),
+                "mean": {"mIoU": mean_miou(scores.values())},
+                "seconds": round(time.monotonic() - started, 1),
             }
         )
-        inputs = {name: InputSize(pipeline.long_side, pipeline.crop) for name, pipeline in data.pipelines.items()}
-        save_model(run, method, config["method"], inputs)
+    trainer.strategy.barrier()  # nobody reads, or is taken for finished, before the first process has written
 
 
 def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool) -> lightning.Trainer:
@@ -156,45 +180,58 @@ def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool) -> lig
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it says what we say, and advertises
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # it is: see loading.datamodule
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     every = validation_interval(settings)
     progress = [] if quiet else [Progress() if is_terminal() else PlainProgress(settings.steps)]
-    return lightning.Trainer(
-        max_steps=settings.steps,
-        max_epochs=1,
-        accelerator=settings.accelerator,
-        strategy=settings.strategy,
-        devices=settings.devices if settings.devices != "auto" or torch.cuda.is_available() else 1,
-        num_nodes=settings.nodes,
-        precision=precision_of(settings),  # type: ignore[arg-type]
-        accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=settings.gradient_clip,
-        val_check_interval=every * settings.accumulate,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        log_every_n_steps=settings.log_every,
-        deterministic=settings.deterministic,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=not quiet and is_terminal(),
-        logger=[CsvLog(run.log_path), TensorBoardLogger(run.path, name="", version="")],
-        callbacks=[
-            StepSeeds(settings.seed),
-            Checkpoints(run, every, settings.checkpoint_every),
-            Interruption(run),
-            *progress,
-        ],
-        default_root_dir=run.path,
-    )
+    devices = settings.devices if settings.devices != "auto" or torch.cuda.is_available() else 1
+    count = torch.cuda.device_count() if devices == "auto" else int(devices)
+    many = count * settings.nodes > 1 and settings.strategy == "auto"
+    # buffers are equal everywhere: norms are synchronised. A process without validation images must not wait for one
+    strategy = DDPStrategy(broadcast_buffers=False) if many else settings.strategy
+    try:
+        return lightning.Trainer(
+            max_steps=settings.steps,
+            max_epochs=1,
+            accelerator=settings.accelerator,
+            strategy=strategy,
+            devices=devices,
+            num_nodes=settings.nodes,
+            precision=precision_of(settings),  # type: ignore[arg-type]
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.gradient_clip,
+            val_check_interval=every * settings.accumulate,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            log_every_n_steps=settings.log_every,
+            deterministic=settings.deterministic,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=not quiet and is_terminal(),
+            logger=[CsvLog(run.log_path, settings.steps), TensorBoardLogger(run.path, name="", version="")],
+            callbacks=[
+                StepSeeds(settings.seed),
+                FinalValidation(),
+                Checkpoints(run, every, settings.checkpoint_every),
+                Interruption(run, every),
+                *progress,
+            ],
+            default_root_dir=run.path,
+        )
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise MultisegError(f"trainer: {str(error).strip().splitlines()[0]}") from None
 
 
 def _run_path(config: Config, path: Path | None, resume: bool) -> Path:
     if path is None and resume:
         raise MultisegError("--resume needs --run DIR, the folder of the run to resume.")
+    if path is None and any(name in os.environ for name in ("RANK", "SLURM_PROCID")):
+        raise MultisegError("under torchrun or SLURM name the folder with --run DIR: all processes must agree on it.")
     if path is None:
         method = str((config.get("method") or {}).get("class_path", "run")).rsplit(".", 1)[-1].lower()
-        name = os.environ.setdefault(_RUN_VARIABLE, f"{method}-{time.strftime('%Y%m%d-%H%M%S')}")
-        path = Path("runs") / name
+        if is_first_process():
+            os.environ[_RUN_VARIABLE] = f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
+        path = Path("runs") / os.environ[_RUN_VARIABLE]
     if path.exists() and not path.is_dir():
         raise MultisegError(f"the run folder {path} is a file.")
     return path
@@ -203,13 +240,10 @@ def _run_path(config: Config, path: Path | None, resume: bool) -> Path:
 def _resolve(config: Config, run: RunFolder, resume: bool) -> Config:
     """The complete configuration; when resuming, the run's own, which the given one must not contradict."""
     if not (resume and run.config_path.is_file()):
-        return resolve(config)
+        return with_absolute_roots(resolve(config))
     saved = run.read_config()
-    if config:
-        for key, old, new in _differences(saved, resolve(config)):
-            raise MultisegError(
-                f"{run.path} was started with {key} = {old}, not {new}; a resumed run keeps its settings."
-            )
+    for key, old, new in _differences(saved, with_absolute_roots(resolve(merge(saved, config)))):
+        raise MultisegError(f"{run.path} was started with {key} = {old}, not {new}; a resumed run keeps its settings.")
     return saved
 
 
@@ -220,16 +254,12 @@ def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]
     return [] if old == new else [(key, old, new)]
 
 
-def _check_checkpoint(path: Path, settings: TrainerSettings) -> None:
-    step = read_checkpoint(path)["global_step"]
-    if step >= settings.steps:
-        raise MultisegError(f"{path} is at step {step} of {settings.steps}: the run is finished.")
+def _refuse_finished(run: RunFolder, settings: TrainerSettings) -> None:
+    step = read_checkpoint(run.last_checkpoint)["global_step"]
+    if step >= settings.steps and run.metrics_path.is_file():
+        raise MultisegError(f"{run.last_checkpoint} is at step {step} of {settings.steps}: the run is finished.")
 
 
-def _prepare_torch(settings: TrainerSettings) -> None:
-    lightning.seed_everything(settings.seed, verbose=False)
-    torch.set_float32_matmul_precision("high")
-
-
-def _rank() -> int:
-    return int(getattr(rank_zero_only, "rank", 0))
+def is_first_process() -> bool:
+    """Whether this is the process that writes and prints."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0

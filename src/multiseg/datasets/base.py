@@ -28,7 +28,7 @@ from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 
 from multiseg.batch import Sample
-from multiseg.errors import MultisegError, did_you_mean
+from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
 from multiseg.label_space import LabelSpace, pack_colors
 
 #: Larger images are refused as decompression bombs (Pillow's own limit, applied to every decoder).
@@ -112,7 +112,7 @@ class SegmentationDataset(Dataset[Sample], ABC):
         self.label_space = self.label_space.renamed(self.name)
         self.pairs = PairTable(self.list_pairs())
         if not len(self.pairs):
-            raise MultisegError(f"{self.root}: split '{split}' of {self.reader} has no images; {self._expected()}")
+            raise EmptySplitError(f"{self.root}: split '{split}' of {self.reader} has no images; {self._expected()}")
 
     def prepare(self) -> None:
         """Called once the root is known: a reader whose classes or splits lie in a file reads them here."""

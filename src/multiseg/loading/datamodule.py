@@ -20,6 +20,8 @@ from multiseg.label_space import LabelSpace
 from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
 from multiseg.loading.transforms import Pipeline, seeded
 
+_RESERVED = ("by_name", "disjoint")
+
 
 @dataclass(frozen=True)
 class DatasetEntry:
@@ -80,6 +82,8 @@ class DataModule(LightningDataModule):
         self.batch_size = total_batch_size or batch_size * per_plan
         if self.batch_size < 1 or eval_batch_size < 1:
             raise MultisegError("a batch must hold at least one image.")
+        if workers is not None and workers < 0:
+            raise MultisegError(f"data.workers must be at least 0, not {workers}.")
         self.eval_batch_size = eval_batch_size
         self.workers = default_workers() if workers is None else workers
         self.seed = seed
@@ -217,6 +221,8 @@ def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDatas
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise MultisegError(f"dataset name '{name}': only letters, digits, '_' and '-' can be used.")
+    if name in _RESERVED or hasattr(torch.nn.ModuleDict(), name):  # names of classifiers and taxonomies
+        raise MultisegError(f"dataset name '{name}' means something else here; choose another, as in my_{name}.")
     if not Path(entry.root).exists():
         raise MultisegError(f"dataset '{name}': the folder {entry.root} does not exist.")
     reader_name = entry.reader or name
@@ -244,4 +250,7 @@ def dataset_pipeline(pipeline: Pipeline, name: str, entry: DatasetEntry) -> Pipe
             raise MultisegError(f"data.datasets.{name}.pipeline has no key '{key}'; {did_you_mean(key, valid)}")
         if isinstance(value, list) and key != "more":
             overrides[key] = tuple(value)
-    return replace(pipeline, **overrides)
+    try:
+        return replace(pipeline, **overrides)
+    except MultisegError as error:
+        raise MultisegError(f"data.datasets.{name}.pipeline: {error}") from None

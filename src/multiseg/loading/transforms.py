@@ -7,7 +7,7 @@ default 0, which is a class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,10 +47,12 @@ class Pipeline:
     more: list[v2.Transform] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if len(self.jitter) not in (0, 4):
-            raise MultisegError(f"jitter takes 4 numbers or none, not {len(self.jitter)}.")
-        if min(self.crop) < 1 or not 0 < self.scale[0] <= self.scale[1]:
-            raise MultisegError(f"crop {self.crop} or scale {self.scale} is out of range.")
+        # a dataset's own keys reach this class unchecked by the recipe's types
+        if self.long_side is not None and (not isinstance(self.long_side, int) or self.long_side < 1):
+            raise MultisegError(f"long_side must be a number of pixels or null, not '{self.long_side}'.")
+        _require_numbers("crop", self.crop, (2,), lambda crop: min(crop) >= 1)
+        _require_numbers("scale", self.scale, (2,), lambda scale: 0 < scale[0] <= scale[1])
+        _require_numbers("jitter", self.jitter, (0, 4), lambda jitter: min(jitter, default=0) >= 0)
 
     def training(self) -> v2.Transform:
         """(image, labels) to a crop of exactly `crop` pixels."""
@@ -160,6 +162,13 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.set_rng_state(state)
+
+
+def _require_numbers(name: str, value: Any, lengths: tuple[int, ...], valid: Callable[[Any], bool]) -> None:
+    numbers = isinstance(value, tuple | list) and all(isinstance(entry, int | float) for entry in value)
+    if not numbers or len(value) not in lengths or not valid(value):
+        wanted = " or ".join(str(length) for length in lengths)
+        raise MultisegError(f"{name} must be {wanted} numbers in range, not '{value}'.")
 
 
 def _base_factor(height: int, width: int, long_side: int | None) -> float:

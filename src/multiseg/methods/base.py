@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -221,7 +222,8 @@ class SegmentationMethod(LightningModule):
         for name, result in results.items():
             self.log(f"val/{name}/mIoU", result.miou, prog_bar=len(results) <= 4)
             self.log(f"val/{name}/pixel_accuracy", result.pixel_accuracy)
-        self.log("val/mIoU", sum(result.miou for result in results.values()) / max(len(results), 1))
+        known = [result.miou for result in results.values() if not math.isnan(result.miou)]
+        self.log("val/mIoU", sum(known) / len(known) if known else math.nan)
 
     def results(self) -> dict[str, Scores]:
         """The scores of the last validation, by dataset."""
