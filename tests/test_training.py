@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import tiny_run
@@ -234,6 +236,17 @@ ERRORS = {
     "missing weights": (["multi_head", "--init.weights", "nowhere.ckpt"], "nowhere.ckpt"),
     "unknown backbone": (["multi_head", "--method.network.backbone.name", "resnet19"], "resnet19"),
     "no data": (["multi_head"], "--data NAME=ROOT"),
+    "unknown precision": (["multi_head", "--trainer.precision", "bf17"], "trainer: "),
+    "impossible seed": (["multi_head", "--seed", "-1"], "trainer.seed must be at least 0"),
+    "wrong type of a dataset's own key": (
+        ["multi_head", "--data.datasets.town.pipeline", "{crop: 64}"],
+        "data.datasets.town.pipeline: crop must be 2 numbers",
+    ),
+    "unknown parameter group": (["multi_head", "--method.optimizer.lr_multipliers", "{netwrk: 2}"], "netwrk"),
+    "unknown dataset in the weights": (
+        ["multi_head", "--data.plan.class_path", "multiseg.loading.sampling.Mixed", "--data.plan.weights", "{twon: 1}"],
+        "did you mean 'town'?",
+    ),
 }
 
 
@@ -256,6 +269,7 @@ def test_wrong_input_gets_one_line(
         ("camwid={root}", "no dataset reader 'camwid'; did you mean 'camvid'?"),
         ("town", "not of the form NAME=ROOT"),
         ("a.b={root}", "only letters, digits"),
+        ("items:folder={root}", "means something else"),
     ],
 )
 def test_wrong_data_gets_one_line(data: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,10 +280,6 @@ def test_wrong_data_gets_one_line(data: str, message: str, tmp_path: Path, capsy
 def test_broken_files_are_named_before_training(
     data_roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
-    from PIL import Image
-
     faults = {
         "unknown id": lambda root: Image.new("L", (64, 48), 77).save(root / "masks/train/3.png"),
         "another size": lambda root: Image.new("L", (60, 48), 0).save(root / "masks/train/3.png"),
@@ -284,6 +294,35 @@ def test_broken_files_are_named_before_training(
         error = capsys.readouterr().err.split("error: ")[1]
         assert "3" in error and len(error.strip().splitlines()) <= 2, error
         assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_breaks_in_a_loading_worker_gets_one_line(
+    data_roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Torch wraps what a worker raises into its traceback; the check before training has not seen this file."""
+    root = tmp_path / "town"
+    shutil.copytree(data_roots["town"], root)
+    Image.new("L", (64, 48), 77).save(root / "masks/train/3.png")
+    arguments = tiny_run.arguments({"town": root, "park": data_roots["park"]})
+    arguments += ["--data.workers", "1", "--trainer.check_files", "1", "--run", str(tmp_path / "run"), "--quiet"]
+    assert run_command("train", "multi_head", *arguments) == 2
+    error = capsys.readouterr().err.split("error: ")[1]
+    assert "3.png: id 77" in error and "Traceback" not in error and len(error.strip().splitlines()) == 1, error
+
+
+def test_a_run_that_lost_only_its_end_is_finished_by_resuming(
+    finished_run: Path, train_arguments: list[str], tmp_path: Path
+) -> None:
+    """Killed after the last checkpoint, before the scores and the model were written."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / "metrics.json").unlink()
+    shutil.rmtree(run / "model")
+    assert run_command("train", "--run", run, "--resume", "--quiet") == 0
+    first, second = weights(finished_run), weights(run)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    scores = [json.loads((folder / "metrics.json").read_text())["datasets"] for folder in (finished_run, run)]
+    assert scores[0] == scores[1]
 
 
 def test_a_broken_checkpoint_is_named(
