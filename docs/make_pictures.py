@@ -41,7 +41,7 @@ def main(demo: Path) -> None:
         page.paste(row, (0, top))
         top += row.height
     ASSETS.mkdir(exist_ok=True)
-    page.save(ASSETS / "demo.png", optimize=True)
+    page.quantize(256).save(ASSETS / "demo.png", optimize=True)  # a fifth of the bytes, and no eye sees it
 
 
 if __name__ == "__main__":
