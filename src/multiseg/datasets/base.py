@@ -227,8 +227,11 @@ def pair_files(
         mask_endings: the same for the masks.
 
     Raises:
-        MultisegError: a folder is missing, or two files match the same partner.
+        EmptySplitError: there is no folder of images.
+        MultisegError: there is none of masks, or two files match the same partner.
     """
+    if not (root / images).is_dir():
+        raise EmptySplitError(f"the folder {root / images} does not exist.")
     # images and masks may share a folder, or the masks' lie within the images'
     image_of = _list_files(
         root, images, image_endings, apart_from=masks, but_not=mask_endings if images == masks else ()
@@ -281,10 +284,10 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a split list with their numbers, without blank ones.
 
     Raises:
-        MultisegError: there is no such file.
+        EmptySplitError: there is no such file.
     """
     if not path.is_file():
-        raise MultisegError(f"the list {path} does not exist.")
+        raise EmptySplitError(f"the list {path} does not exist.")
     # file names need not be UTF-8, so what is not comes back as `os.fsdecode` spells it
     for number, line in enumerate(path.read_text("utf-8-sig", "surrogateescape").splitlines(), 1):
         if line.strip():
