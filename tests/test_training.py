@@ -225,6 +225,7 @@ ERRORS = {
     "misspelt key": (["multi_head", "--method.optimizer.lrr", "1"], "method.optimizer has no key 'lrr'"),
     "misspelt nested key": (["multi_head", "--data.pipeline.long_sid", "1"], "did you mean 'long_side'?"),
     "misspelt key of a class": (["multi_head", "--method.network.decoder.chanels", "1"], "did you mean 'channels'?"),
+    "misspelt key with keys below": (["multi_head", "--method.optimizr.lr", "1"], "did you mean 'optimizer'?"),
     "misspelt class": (
         ["multi_head", "--method.class_path", "multiseg.methods.multi_head.MultiHed"],
         "did you mean 'MultiHead'?",

@@ -192,10 +192,12 @@ def explain(message: str) -> str:
     if match := re.search(
         r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", message
     ):
-        option = match[1] or match[3]
-        place = ".".join([match[2] or key, *option.split(".")[:-1]])
+        place, (option, *below) = match[2] or key, (match[1] or match[3]).split(".")
         valid = _options(class_path) if match[1] and class_path else _group_options(place)
-        return f"{place} has no key '{option.split('.')[-1]}'; {did_you_mean(option.split('.')[-1], valid)}"
+        if option in valid and below:  # the fault lies deeper
+            place, option = ".".join([place, option, *below[:-1]]), below[-1]
+            valid = _group_options(place)
+        return f"{place} has no key '{option}'; {did_you_mean(option, valid)}"
     if match := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
         module = resolve_name(match[1])
         valid = [name for name, value in vars(module).items() if inspect.isclass(value)]

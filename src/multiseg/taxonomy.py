@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from multiseg.errors import MultisegError, did_you_mean
-from multiseg.label_space import IGNORE, LabelArray, LabelSpace, find_space, same_name
+from multiseg.label_space import IGNORE, LabelArray, LabelSpace, same_name
 
 RELATIONS = {"same": "same", "part of": "contains", "contains": "part of", "overlaps": "overlaps"}
 _COLUMNS = ("from_dataset", "from_class", "relation", "to_dataset", "to_class")
@@ -142,8 +142,8 @@ def read_relations(path: Path, spaces: Iterable[LabelSpace] | None = None) -> li
             if relation.from_dataset not in known or relation.to_dataset not in known:
                 continue
             try:
-                find_space(known.values(), relation.from_dataset).index(relation.from_class)
-                find_space(known.values(), relation.to_dataset).index(relation.to_class)
+                known[relation.from_dataset].index(relation.from_class)
+                known[relation.to_dataset].index(relation.to_class)
             except MultisegError as error:
                 raise MultisegError(f"{path}, line {number}: {error}") from None
         relations.append(relation)
