@@ -6,14 +6,18 @@ holds every class and every ignored value.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from multiseg.synthetic.layouts import all_layouts
+from multiseg.synthetic.layouts.base import Picture, write_tree
+
 #: Height and width of the first, second, ... image of a split.
-SIZES = ((24, 32), (30, 20))
+SIZES = ((24, 40), (32, 30))
 
 LABELMEFACADE_COLORS = (
     (0, 0, 0),
@@ -109,7 +113,21 @@ def write_folder(root: Path) -> Path:
     return root
 
 
-#: For each reader, what writes its layout into a folder and returns it. A new reader needs an entry here.
+def write_layout(reader: str, root: Path) -> Path:
+    """By the layout of `multiseg.synthetic`, with every raw id of the official table in every mask."""
+    with (Path(__file__).parent / f"datasets/label_ids/{reader}.csv").open(encoding="utf-8") as file:
+        values = np.array([int(row["raw_id"]) for row in csv.DictReader(file)], np.int32)
+
+    def picture(seed: int) -> Picture:
+        height, width = size = SIZES[seed % len(SIZES)]
+        image = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
+        ids = np.roll(values, seed)[np.arange(height * width) * len(values) // (height * width)].reshape(size)
+        return Picture(image, ids, np.broadcast_to(1 + np.arange(width) // (width // 2), size))
+
+    return write_tree(all_layouts()[reader], root, {"train": [picture(0), picture(1)], "val": [picture(2)]})
+
+
+#: What writes the layouts that `multiseg.synthetic` has not. A new reader needs an entry here, or a layout there.
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "camvid": write_camvid,
     "cityscapes": write_cityscapes,
@@ -120,6 +138,10 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+def has_writer(reader: str) -> bool:
+    return reader in WRITERS or reader in all_layouts()
+
+
 def write(reader: str, root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
-    return WRITERS[reader](root)
+    return WRITERS[reader](root) if reader in WRITERS else write_layout(reader, root)

@@ -16,6 +16,44 @@ from multiseg.label_space import IGNORE, LabelSpace
 
 
 @dataclass(frozen=True)
+class Segments:
+    """Panoptic truth of one image: each thing is a segment, and so is all of one stuff class.
+
+    Args:
+        ids: (H, W) int16, the segment of each pixel, 0..S-1; `IGNORE` where unlabelled.
+        classes: (S,) int64 contiguous class ids.
+        crowd: (S,) bool; a crowd is many things of one class that nobody drew one by one.
+    """
+
+    ids: tv_tensors.Mask
+    classes: Tensor
+    crowd: Tensor
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def labels(self) -> tv_tensors.Mask:
+        """The class of each pixel. Shape: (H, W) int16."""
+        # IGNORE is -1, so it takes the last entry
+        table = torch.cat([self.classes.to(torch.int16), torch.tensor([IGNORE], dtype=torch.int16)])
+        return tv_tensors.Mask(table[self.ids.as_subclass(Tensor).long()])
+
+    @property
+    def areas(self) -> Tensor:
+        """Pixels of each segment. Shape: (S,) int64."""
+        ids = self.ids.as_subclass(Tensor).flatten().long()
+        return torch.bincount(ids + 1, minlength=len(self) + 1)[1:]
+
+    def with_ids(self, ids: tv_tensors.Mask) -> Segments:
+        """The segments that are left of a map of the same ids, cropped or resized; those out of sight are dropped."""
+        here = replace(self, ids=ids).areas > 0
+        table = torch.cat([torch.where(here, here.cumsum(0) - 1, IGNORE), torch.tensor([IGNORE])]).to(torch.int16)
+        moved = tv_tensors.Mask(table[ids.as_subclass(Tensor).long()])
+        return Segments(moved, self.classes[here], self.crowd[here])
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image with its labels.
 
@@ -24,12 +62,14 @@ class Sample:
         labels: (H, W) int16 contiguous ids of `space`, `IGNORE` where ignored.
         space: what the ids mean; `space.name` is the dataset.
         key: the image, for messages and file names; unique within the dataset and split.
+        segments: of a panoptic dataset, at the size of the labels.
     """
 
     image: tv_tensors.Image
     labels: tv_tensors.Mask
     space: LabelSpace
     key: str
+    segments: Segments | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +83,7 @@ class Batch:
         sizes: (B, 2) int64, height and width of each image without padding.
         spaces: B label spaces.
         keys: B image keys.
+        segments: for each image its segments, at its own size without padding; None where its dataset has none.
     """
 
     images: Tensor
@@ -50,6 +91,7 @@ class Batch:
     sizes: Tensor
     spaces: tuple[LabelSpace, ...]
     keys: tuple[str, ...]
+    segments: tuple[Segments | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.spaces)
@@ -97,7 +139,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     labels = _pad([sample.labels for sample in samples], fill=IGNORE)
     sizes = torch.tensor([sample.image.shape[-2:] for sample in samples])
     spaces = tuple(sample.space for sample in samples)
-    return Batch(images, labels, sizes, spaces, tuple(sample.key for sample in samples))
+    segments = tuple(sample.segments for sample in samples)
+    return Batch(images, labels, sizes, spaces, tuple(sample.key for sample in samples), segments)
 
 
 def collate_by_size(samples: Sequence[Sample]) -> list[Batch]:

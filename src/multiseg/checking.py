@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from multiseg.datasets import SegmentationDataset
 from multiseg.datasets.base import image_size, read_image
 from multiseg.errors import MultisegError
+from multiseg.label_space import UnknownIdsError
 
 #: So many file names, ids or classes are shown of each problem.
 _SHOWN = 5
@@ -262,7 +263,7 @@ def _look_at(dataset: SegmentationDataset, index: int, has_image: bool, has_mask
     if has_mask:
         path = dataset.mask_path(index)
         try:
-            mask_shape = _look_at_mask(dataset, path, sample) if decode else image_size(path, turned=False)
+            mask_shape = _look_at_mask(dataset, index, sample) if decode else image_size(path, turned=False)
         except MultisegError as error:
             sample.problems.append(("unreadable_mask", f"{mask} {_reason(error, path)}"))
     if image_shape and mask_shape and image_shape != mask_shape:
@@ -277,18 +278,17 @@ def _decoded_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def _look_at_mask(dataset: SegmentationDataset, path: Path, sample: _Sample) -> tuple[int, int]:
+def _look_at_mask(dataset: SegmentationDataset, index: int, sample: _Sample) -> tuple[int, int]:
+    path = dataset.mask_path(index)
     _refuse_damaged_png(path)
-    raw = dataset.read_raw(path)
-    space = dataset.label_space
     try:
-        labels = space.from_raw(raw)
-    except MultisegError:
-        sample.unknown_ids = space.unknown_ids(raw)
-    else:
-        # ignored pixels, which are -1, are counted in front
-        sample.pixels = np.bincount((labels + np.int16(1)).ravel(), minlength=1 + len(space))
-    height, width = raw.shape
+        labels = dataset.read_labels(index).numpy()
+    except UnknownIdsError as error:
+        sample.unknown_ids = error.ids
+        return image_size(path, turned=False)
+    # ignored pixels, which are -1, are counted in front
+    sample.pixels = np.bincount((labels + np.int16(1)).ravel(), minlength=1 + len(dataset.label_space))
+    height, width = labels.shape
     return height, width
 
 

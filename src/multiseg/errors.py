@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -13,8 +14,8 @@ class MultisegError(Exception):
 
     def __init__(self, message: str) -> None:
         # torch re-raises what a loading worker raised with the worker's traceback as the message: only its end is ours
-        if message.startswith("Caught MultisegError in "):
-            message = message.rsplit("multiseg.errors.MultisegError: ", 1)[-1].strip()
+        if message.startswith("Caught "):
+            message = re.split(r"\nmultiseg\.[\w.]+Error: ", message)[-1].strip()
         super().__init__(message)
 
 

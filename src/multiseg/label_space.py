@@ -37,6 +37,22 @@ def pack_colors(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
     return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
 
 
+class UnknownIdsError(MultisegError):
+    """A mask holds raw ids that are neither a class nor ignored.
+
+    Args:
+        message: for people.
+        ids: those raw ids.
+    """
+
+    def __init__(self, message: str, ids: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
+
+    def __reduce__(self) -> tuple[type[UnknownIdsError], tuple[str, tuple[int, ...]]]:
+        return type(self), (str(self), self.ids)  # from a loading worker to the trainer
+
+
 @dataclass(frozen=True)
 class LabelClass:
     """One class of a label space.
@@ -118,20 +134,17 @@ class LabelSpace:
             raw: (H, W); returns: (H, W) int16 with `IGNORE` where ignored.
 
         Raises:
-            MultisegError: a raw id is neither a class nor ignored.
+            UnknownIdsError: a raw id is neither a class nor ignored.
         """
         labels = self._look_up(raw)
         if labels.size and labels.min() == _UNKNOWN:
             unknown = np.unique(raw[labels == _UNKNOWN])
             shown = ", ".join(self._raw_text(int(value)) for value in unknown[:5]) + (", …" if len(unknown) > 5 else "")
-            raise MultisegError(
-                f"{where}: {shown} is no class of '{self.name}' and not ignored; known: {self._known_text()}."
+            raise UnknownIdsError(
+                f"{where}: {shown} is no class of '{self.name}' and not ignored; known: {self._known_text()}.",
+                map(int, unknown),
             )
         return labels
-
-    def unknown_ids(self, raw: NDArray[Any]) -> list[int]:
-        """The raw ids in a mask that are neither a class nor ignored."""
-        return [int(value) for value in np.unique(raw[self._look_up(raw) == _UNKNOWN])]
 
     def to_raw(self, labels: LabelArray, ignore_raw: int | None = None) -> NDArray[np.int32]:
         """Contiguous ids to raw ids: for each class its first raw id.

@@ -7,10 +7,19 @@ import pytest
 from PIL import Image
 
 import fake_trees
-from multiseg.datasets import base, find_reader
-from multiseg.datasets.base import PairTable, image_size, leaves_root, list_lines, pair_files, read_image, read_mask
+from multiseg.datasets import find_reader
+from multiseg.datasets.base import (
+    Listing,
+    PairTable,
+    decoding,
+    image_size,
+    leaves_root,
+    list_lines,
+    read_image,
+    read_mask,
+)
 from multiseg.errors import MultisegError
-from multiseg.label_space import LabelClass, LabelSpace, pack_colors
+from multiseg.label_space import LabelClass, LabelSpace, UnknownIdsError, pack_colors
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
 
@@ -105,7 +114,7 @@ def test_damaged_files_are_named_whatever_the_damage(tmp_path, name):
 
 
 def test_absurdly_large_images_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "MAX_PIXELS", 53)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 53)
     path = save(tmp_path / "a.png", RGB)
     for read in (read_image, image_size, lambda file: read_mask(file, False)):
         with pytest.raises(MultisegError, match="54 pixels, more than 53 are refused"):
@@ -171,13 +180,15 @@ def test_colours_are_looked_up_as_in_a_dictionary(count):
     for dtype in (np.int32, np.int64, np.uint32):
         assert space.from_raw(raw.astype(dtype)).tolist() == expected
     strangers = sorted(set(random.integers(0, 2**24, 500).tolist()) - set(known.tolist()))
-    assert space.unknown_ids(np.array([[*strangers, *known]], np.int32)) == strangers
+    with pytest.raises(UnknownIdsError) as error:
+        space.from_raw(np.array([[*strangers, *known]], np.int32))
+    assert list(error.value.ids) == strangers
 
 
 def test_a_mask_of_another_size_is_refused_on_reading(tmp_path):
     root = fake_trees.write_folder(tmp_path)
     fake_trees.write_mask(root / "masks/val/9.png", (3, 5), (1, 3))
-    with pytest.raises(MultisegError, match=r"9\.png is 5×3, but its image 9\.jpg is 32×24"):
+    with pytest.raises(MultisegError, match=r"9\.png is 5×3, but its image 9\.jpg is 40×24"):
         find_reader("folder")(root, "val")[0]
 
 
@@ -192,25 +203,25 @@ def touch(root, *names):
 
 def test_pairs_match_by_path_without_the_ending_in_sorted_order(tmp_path):
     touch(tmp_path, "i/b/2_x.JPG", "i/a.1_x.jpg", "i/notes.txt", "i/._a.1_x.jpg", "m/b/2_y.png", "m/a.1_y.png", "m/z")
-    pairs = list(pair_files(tmp_path, "i", "m", ("_x.jpg",), ("_y.png",)))
+    pairs = list(Listing(tmp_path).pairs("i", "m", ("_x.jpg",), ("_y.png",)))
     assert pairs == [("i/a.1_x.jpg", "m/a.1_y.png"), ("i/b/2_x.JPG", "m/b/2_y.png")]
 
 
 def test_lonely_files_are_paired_with_the_name_of_what_is_missing(tmp_path):
     touch(tmp_path, "i/1.jpg", "m/2.png")
-    pairs = list(pair_files(tmp_path, "i", "m", (".jpg", ".png"), (".png",)))
+    pairs = list(Listing(tmp_path).pairs("i", "m", (".jpg", ".png"), (".png",)))
     assert pairs == [("i/1.jpg", "m/1.png"), ("i/2.jpg", "m/2.png")]
 
 
 def test_two_files_for_one_partner_are_refused(tmp_path):
     touch(tmp_path, "i/1.jpg", "i/1.png", "m/1.png")
     with pytest.raises(MultisegError, match=r"i has both 1\.jpg and 1\.png; keep one"):
-        list(pair_files(tmp_path, "i", "m", (".jpg", ".png"), (".png",)))
+        list(Listing(tmp_path).pairs("i", "m", (".jpg", ".png"), (".png",)))
 
 
 def test_masks_may_lie_within_the_folder_of_the_images(tmp_path):
     touch(tmp_path, "i/1.png", "i/m/1.png")
-    assert list(pair_files(tmp_path, "i", "i/m", (".png",), (".png",))) == [("i/1.png", "i/m/1.png")]
+    assert list(Listing(tmp_path).pairs("i", "i/m", (".png",), (".png",))) == [("i/1.png", "i/m/1.png")]
 
 
 def test_missing_files_are_found_by_listing(tmp_path):
@@ -250,7 +261,7 @@ def test_paths_below_the_root_are_not(path):
 def test_camvid_reads_official_lists_with_reencoded_images(tmp_path):
     root = fake_trees.write_camvid(tmp_path)
     (root / "val/0016E5_3.png").unlink()
-    fake_trees.write_image(root / "val/0016E5_3.jpg", (24, 32))
+    fake_trees.write_image(root / "val/0016E5_3.jpg", (24, 40))
     assert find_reader("camvid")(root, "val")[0].key == "val/0016E5_3"
 
 
@@ -282,6 +293,6 @@ def test_indexing_many_files_takes_seconds(tmp_path):
         for number in range(120_000):
             (tmp_path / folder / f"{number:06}.{ending}").touch()
     start = time.perf_counter()
-    table = PairTable(pair_files(tmp_path, "images", "masks", (".jpg",), (".png",)))
+    table = PairTable(Listing(tmp_path).pairs("images", "masks", (".jpg",), (".png",)))
     assert len(table) == 120_000
     assert time.perf_counter() - start < 10

@@ -6,11 +6,10 @@ split and 11-class reduction of Badrinarayanan, Kendall, Cipolla: "SegNet", PAMI
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from multiseg.datasets.base import DatasetCard, SegmentationDataset, list_lines
+from multiseg.datasets.base import DatasetCard, SegmentationDataset
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelClass, LabelSpace
 
@@ -48,15 +47,15 @@ class CamVid(SegmentationDataset):
 
     def list_pairs(self) -> Iterable[tuple[str, str]]:
         list_path = self.root / f"{self.split}.txt"
-        folder = self.root / self.split
-        names = set(os.listdir(folder)) if folder.is_dir() else set()
-        name_of_stem = {PurePosixPath(name).stem: name for name in sorted(names)}
-        for number, line in list_lines(list_path):
+        names = self.listing.names(self.split)
+        name_of_stem = {PurePosixPath(name).stem: name for name in names}
+        known = set(names)
+        for number, line in self.listing.lines(f"{self.split}.txt"):
             columns = line.split()
             if len(columns) != 2:
                 raise MultisegError(f"{list_path}, line {number}: expected an image and a mask, found '{line}'.")
             image, mask = (PurePosixPath(column).name for column in columns)
-            if image not in names:
+            if image not in known:
                 # copies with images re-encoded to JPEG keep the official list, whose names end in .png
                 image = name_of_stem.get(PurePosixPath(image).stem, image)
             yield f"{self.split}/{image}", f"{self.split}annot/{mask}"

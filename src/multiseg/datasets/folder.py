@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from multiseg.datasets.base import DatasetCard, SegmentationDataset, leaves_root, pack_color, pair_files
+from multiseg.datasets.base import DatasetCard, SegmentationDataset, leaves_root, pack_color
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelClass, LabelSpace
 
@@ -69,7 +69,7 @@ class Folder(SegmentationDataset):
         images, masks = about.splits[self.split]
         image_endings = tuple(about.image_suffix + ending for ending in IMAGE_ENDINGS)
         mask_endings = tuple(about.mask_suffix + ending for ending in MASK_ENDINGS)
-        return pair_files(self.root, images, masks, image_endings, mask_endings)
+        return self.listing.pairs(images, masks, image_endings, mask_endings)
 
 
 @dataclass(frozen=True)

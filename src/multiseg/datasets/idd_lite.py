@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from multiseg.datasets.base import DatasetCard, SegmentationDataset, pair_files
+from multiseg.datasets.base import DatasetCard, SegmentationDataset
 from multiseg.label_space import LabelClass, LabelSpace
 
 
@@ -42,4 +42,4 @@ class IDDLite(SegmentationDataset):
 
     def list_pairs(self) -> Iterable[tuple[str, str]]:
         images, masks = f"leftImg8bit/{self.split}", f"gtFine/{self.split}"
-        return pair_files(self.root, images, masks, ("_image.jpg",), ("_label.png",))
+        return self.listing.pairs(images, masks, ("_image.jpg",), ("_label.png",))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from multiseg.datasets.base import DatasetCard, SegmentationDataset, leaves_root, list_lines, pack_color
+from multiseg.datasets.base import DatasetCard, SegmentationDataset, leaves_root, pack_color
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelClass, LabelSpace
 
@@ -50,7 +50,7 @@ class LabelMeFacade(SegmentationDataset):
 
     def list_pairs(self) -> Iterable[tuple[str, str]]:
         list_path = self.root / self.list_files[self.split]
-        for number, image in list_lines(list_path):
+        for number, image in self.listing.lines(self.list_files[self.split]):
             if leaves_root(image):
                 raise MultisegError(f"{list_path}, line {number}: '{image}' lies outside the dataset.")
             yield image, f"labels/{PurePosixPath(image).stem}.png"

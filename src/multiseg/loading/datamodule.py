@@ -152,9 +152,14 @@ class DrawnSamples(Dataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         sample = self.datasets[draw.dataset][draw.image]
+        transform = self.transforms[draw.dataset]
         with seeded(draw.seed):
-            image, labels = self.transforms[draw.dataset](sample.image, sample.labels)
-        return replace(sample, image=image, labels=labels)
+            if sample.segments is None:
+                image, labels = transform(sample.image, sample.labels)
+                return replace(sample, image=image, labels=labels)
+            image, ids = transform(sample.image, sample.segments.ids)
+        segments = sample.segments.with_ids(ids)
+        return replace(sample, image=image, labels=segments.labels, segments=segments)
 
 
 class EvaluationSamples(Dataset[Sample]):
