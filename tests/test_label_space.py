@@ -1,5 +1,7 @@
 """Label spaces against plain loops, and every way in which one can be wrong."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -112,3 +114,14 @@ def test_union_of_datasets_of_one_name_is_refused() -> None:
 def test_colorize_paints_ignored_pixels_black() -> None:
     picture = space("x", "a", "b").colorize(np.array([[1, IGNORE]]))
     assert picture.tolist() == [[[1, 0, 0], [0, 0, 0]]]
+
+
+def test_its_tables_do_not_travel() -> None:
+    space = LabelSpace("a", (LabelClass("x", (60_000,), (0, 0, 0)),))
+    fresh = len(pickle.dumps(space))
+    space.from_raw(np.array([[60_000]]))
+    assert space.colors.shape == (1, 3)
+    assert len(pickle.dumps(space)) == fresh
+    copy = pickle.loads(pickle.dumps(space))
+    assert copy == space
+    assert copy.from_raw(np.array([[60_000]])).tolist() == [[0]]

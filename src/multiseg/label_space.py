@@ -167,6 +167,10 @@ class LabelSpace:
         """The same classes under another dataset name."""
         return LabelSpace(name, self.classes, self.ignore_ids)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tables, which a loading worker would otherwise send with every batch."""
+        return {"name": self.name, "classes": self.classes, "ignore_ids": self.ignore_ids}
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,

@@ -127,7 +127,7 @@ class Predictor:
         moved = torch.tensor([len(space) if to == IGNORE else to for to in remapping.table]) if remapping else None
         matrix = ConfusionMatrix(len(space) + (moved is not None)).to(self.device)
         for batches in evaluation_loader(
-            dataset, pipeline, batch_size, default_workers() if workers is None else workers
+            [(dataset, pipeline)], batch_size, default_workers() if workers is None else workers
         ):
             for batch in batches:
                 on_device = batch.to(self.device)

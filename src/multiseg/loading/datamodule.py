@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from multiseg.batch import Batch, Sample, collate, collate_by_size
 from multiseg.datasets import SegmentationDataset, all_readers, find_reader
@@ -20,7 +21,7 @@ from multiseg.label_space import LabelSpace
 from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
 from multiseg.loading.transforms import Pipeline, seeded
 
-_RESERVED = ("by_name", "disjoint")
+_RESERVED = ("by_name", "disjoint", "universal")
 
 
 @dataclass(frozen=True)
@@ -119,20 +120,17 @@ class DataModule(LightningDataModule):
             **loader_options(self.workers),
         )
 
-    def val_dataloader(self) -> list[DataLoader[list[Batch]]]:
+    def val_dataloader(self) -> DataLoader[list[Batch]]:
+        """All datasets one after another: workers start once, however many datasets there are."""
         trainer = self.trainer
         assert trainer is not None
-        return [
-            evaluation_loader(
-                dataset,
-                self.pipelines[name],
-                self.eval_batch_size,
-                self.workers,
-                trainer.global_rank,
-                trainer.world_size,
-            )
-            for name, dataset in self.val_sets.items()
-        ]
+        return evaluation_loader(
+            [(dataset, self.pipelines[name]) for name, dataset in self.val_sets.items()],
+            self.eval_batch_size,
+            self.workers,
+            trainer.global_rank,
+            trainer.world_size,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -178,20 +176,20 @@ class EvaluationSamples(Dataset[Sample]):
 
 
 def evaluation_loader(
-    dataset: SegmentationDataset,
-    pipeline: Pipeline,
+    datasets: Sequence[tuple[SegmentationDataset, Pipeline]],
     batch_size: int,
     workers: int,
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader[list[Batch]]:
-    """Every image of a split once, over all ranks; each step yields batches of equal sizes, so that nothing is
-    padded.
+    """Every image of every split once, over all ranks; each step yields batches of one dataset and of equal sizes, so
+    that nothing is padded.
     """
+    samples = ConcatDataset([EvaluationSamples(dataset, pipeline.evaluation()) for dataset, pipeline in datasets])
     return DataLoader(
-        EvaluationSamples(dataset, pipeline.evaluation()),  # type: ignore[arg-type]  # collated: list[Batch]
+        samples,  # type: ignore[arg-type]  # collated: list[Batch]
         batch_size=batch_size,
-        sampler=ShardSampler(len(dataset), rank, world_size),
+        sampler=ShardSampler(len(samples), rank, world_size),
         collate_fn=collate_by_size,
         **loader_options(workers),
     )
