@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from multiseg.synthetic.layouts import all_layouts
-from multiseg.synthetic.layouts.base import Picture, write_tree
+from multiseg.synthetic.layouts.base import Layout, Picture, write_tree
+from multiseg.synthetic.layouts.panoptic import CATEGORIES
 
 #: Height and width of the first, second, ... image of a split.
 SIZES = ((24, 40), (32, 30))
@@ -114,9 +115,22 @@ def write_folder(root: Path) -> Path:
 
 
 def write_layout(reader: str, root: Path) -> Path:
-    """By the layout of `multiseg.synthetic`, with every raw id of the official table in every mask."""
+    """By the layout of `multiseg.synthetic`, with every raw id of the official table in every mask.
+
+    Of a table that has more ids than a mask has pixels, the first ones: its classes come before what is ignored.
+    """
     with (Path(__file__).parent / f"datasets/label_ids/{reader}.csv").open(encoding="utf-8") as file:
-        values = np.array([int(row["raw_id"]) for row in csv.DictReader(file)], np.int32)
+        values = [int(row["raw_id"]) for row in csv.DictReader(file)]
+    return write_pictures(all_layouts()[reader], root, values[: min(height * width for height, width in SIZES)])
+
+
+def write_panoptic(root: Path) -> Path:
+    return write_pictures(all_layouts()["panoptic"], root, [0, *(category["id"] for category in CATEGORIES)])
+
+
+def write_pictures(layout: Layout, root: Path, raw_ids: Sequence[int]) -> Path:
+    """Two pictures to train on and one to evaluate, with every one of these ids in every mask."""
+    values = np.array(raw_ids, np.int32)
 
     def picture(seed: int) -> Picture:
         height, width = size = SIZES[seed % len(SIZES)]
@@ -124,7 +138,7 @@ def write_layout(reader: str, root: Path) -> Path:
         ids = np.roll(values, seed)[np.arange(height * width) * len(values) // (height * width)].reshape(size)
         return Picture(image, ids, np.broadcast_to(1 + np.arange(width) // (width // 2), size))
 
-    return write_tree(all_layouts()[reader], root, {"train": [picture(0), picture(1)], "val": [picture(2)]})
+    return write_tree(layout, root, {"train": [picture(0), picture(1)], "val": [picture(2)]})
 
 
 #: What writes the layouts that `multiseg.synthetic` has not. A new reader needs an entry here, or a layout there.
@@ -135,6 +149,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "idd_lite": write_idd_lite,
     "labelmefacade": write_labelmefacade,
     "labelmefacade_swapped": write_labelmefacade,
+    "panoptic": write_panoptic,
 }
 
 

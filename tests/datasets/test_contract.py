@@ -1,6 +1,7 @@
 """What every reader keeps, found by discovery, on a fake tree of its layout."""
 
 import contextlib
+import json
 import pickle
 
 import pytest
@@ -102,6 +103,12 @@ def test_an_empty_split_is_refused(reader, root):
     split = find_reader(reader).splits_of(root)[0]
     for path in list(root.rglob("*.txt")):
         path.write_text("")
+    for path in list(root.rglob("*.json")):
+        index = json.loads(path.read_text())
+        if "images" in index:
+            path.write_text(json.dumps({**index, "images": [], "annotations": []}))
+        else:
+            path.unlink()
     for path in [*root.rglob("*.jpg"), *root.rglob("*.png")]:
         path.unlink()
     with pytest.raises(MultisegError, match=f"split '{split}' of {reader} has no images"):

@@ -38,6 +38,21 @@ def test_segments_are_those_of_a_loop(raw):
     assert segments.ids.dtype == segments.labels.dtype == torch.int16
 
 
+@given(arrays(np.int32, st.tuples(st.integers(1, 7), st.integers(1, 9)), elements=st.integers(0, 12)))
+def test_ids_of_one_stuff_class_are_one_segment(raw):
+    # of the classes 0, 1, 2 only 1 has things
+    segments = segments_of(raw, even_is_void, np.array([False, True, False]))
+    odd = {value for value in raw.ravel().tolist() if value % 2}
+    expected = sorted([value % 3 for value in odd if value % 3 == 1] + list({value % 3 for value in odd} - {1}))
+    assert sorted(segments.classes.tolist()) == expected
+    for (row, column), value in np.ndenumerate(raw):
+        same = raw == value if value % 3 == 1 else (raw % 3 == value % 3) & (raw % 2 == 1)
+        if value % 2:
+            np.testing.assert_array_equal(segments.ids == segments.ids[row, column], same)
+        else:
+            assert segments.ids[row, column] == IGNORE
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
 def test_any_integer_type_will_do(dtype):
     assert segments_of(np.array([[1, 1, 4, 7]], dtype), even_is_void).ids.tolist() == [[0, 0, IGNORE, 1]]

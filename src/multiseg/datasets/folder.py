@@ -1,4 +1,4 @@
-"""One's own images and masks, described by a `dataset.yaml` in their root.
+r"""One's own images and masks, described by a `dataset.yaml` in their root.
 
     name: harbour
     classes:                      # in the order of their contiguous ids
@@ -9,31 +9,48 @@
       train: {images: images/train, masks: masks/train}
       val: {images: images/val, masks: masks/val}
 
-`classes: [water, ship]` stands for the ids 0 and 1. With `encoding: colors` the masks hold each class's `color`, `id`
-is left out, and `ignore` lists colours. An image and its mask have the same path below their folders, up to the ending;
-`image_suffix: _image` and `mask_suffix: _label` pair `7_image.jpg` with `7_label.png`. Optional besides: `title`,
-`url`, `license`, `citation`.
+`classes: [water, ship]` stands for the ids 0 and 1. With `encoding: colors` the masks hold each class's `color` (or
+list of colours), `id` is left out, and `ignore` lists colours. An image and its mask have the same path below their
+folders, up to the ending; `image_suffix: _image` and `mask_suffix: _label` pair `7_image.jpg` with `7_label.png`.
+Where all splits lie in the same folders, these stand once, and a split is a list of images or a share of them:
+
+    images: images
+    masks: masks
+    splits: {train: 0.8, val: rest, test: {list: test.txt}}
+    seed: 0                       # of the shares
+    group: '(.+)_\d+'             # what shares a name up to the number stays together; or `folder`
+
+Optional besides: `title`, `url`, `license`, `citation`.
 """
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
-import yaml
-
-from multiseg.datasets.base import DatasetCard, SegmentationDataset, leaves_root, pack_color
+from multiseg.datasets.base import (
+    DatasetCard,
+    FilesByName,
+    Listing,
+    SegmentationDataset,
+    Share,
+    draw,
+    leaves_root,
+    listed_pairs,
+    pack_color,
+)
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelClass, LabelSpace
+from multiseg.yaml_node import Color, Node, read_yaml
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
 #: Lossless ones: a JPEG mask has colours and ids that nobody drew.
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 
-Color = tuple[int, int, int]
+Pair = tuple[str, str]
 
 
 class Folder(SegmentationDataset):
@@ -64,12 +81,24 @@ class Folder(SegmentationDataset):
     def splits_of(cls, root: Path) -> tuple[str, ...]:
         return tuple(read_description(cls.find_root(root) / "dataset.yaml").splits)
 
-    def list_pairs(self) -> Iterable[tuple[str, str]]:
-        about = self.description
-        images, masks = about.splits[self.split]
-        image_endings = tuple(about.image_suffix + ending for ending in IMAGE_ENDINGS)
-        mask_endings = tuple(about.mask_suffix + ending for ending in MASK_ENDINGS)
-        return self.listing.pairs(images, masks, image_endings, mask_endings)
+    def list_pairs(self) -> Iterable[Pair]:
+        self.listing.consult("dataset.yaml")  # an edited description makes an index stale
+        return pairs_of(self.description, self.split, self.listing)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A split that says where its images lie.
+
+    Args:
+        images: folder, relative to the root.
+        masks: likewise.
+        lists: files that name the images; without one, all images of the folder.
+    """
+
+    images: str
+    masks: str
+    lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,46 +106,80 @@ class Description:
     """What a `dataset.yaml` says.
 
     Args:
+        file: its path.
         label_space: named as the dataset.
         masks_are_colors: `encoding: colors`.
-        splits: folders of images and of masks, relative to the root, for each split.
+        splits: in the order of the file.
+        folders: of the images and masks that shares are drawn from, relative to the root; None where there is no share.
+        seed: of the draw.
+        group: the pattern of the part of an image's path that must not be torn apart, "folder", or None.
         image_suffix: what image names have before the extension, beyond the part shared with the mask.
         mask_suffix: the same of mask names.
         card: those of `title`, `url`, `license` and `citation` that are given, the rest empty.
     """
 
+    file: str
     label_space: LabelSpace
     masks_are_colors: bool
-    splits: Mapping[str, tuple[str, str]]
+    splits: Mapping[str, Named | Share]
+    folders: Pair | None = None
+    seed: int = 0
+    group: re.Pattern[str] | str | None = None
     image_suffix: str = ""
     mask_suffix: str = ""
     card: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def image_endings(self) -> tuple[str, ...]:
+        """What image names end in, with the suffix."""
+        return with_suffix(self.image_suffix, IMAGE_ENDINGS)
 
-def read_description(path: Path) -> Description:
+    @property
+    def mask_endings(self) -> tuple[str, ...]:
+        """What mask names end in, with the suffix."""
+        return with_suffix(self.mask_suffix, MASK_ENDINGS)
+
+
+def with_suffix(suffix: str, endings: tuple[str, ...]) -> tuple[str, ...]:
+    """Each ending behind the suffix, or the suffix alone where it has one already: `.jpg` beside `.png`."""
+    return (suffix,) if suffix.lower().endswith(endings) else tuple(suffix + ending for ending in endings)
+
+
+# What the file says
+
+
+def read_description(path: Path, root: Path | None = None) -> Description:
     """Reads and checks a `dataset.yaml`.
+
+    Args:
+        path: the file.
+        root: what the paths in it are relative to; by default its folder.
 
     Raises:
         MultisegError: anything in it is wrong; the message names the file, the key and what was expected.
     """
-    keys = _Node(_load(path), str(path)).mapping(
+    root = root or path.parent
+    keys = read_yaml(path).mapping(
         required=("name", "classes", "splits"),
-        optional=("ignore", "encoding", "image_suffix", "mask_suffix", "title", "url", "license", "citation"),
+        optional=(
+            *("ignore", "encoding", "images", "masks", "image_suffix", "mask_suffix", "seed", "group"),
+            *("title", "url", "license", "citation"),
+        ),
     )
-    encoding = keys["encoding"].choice(("ids", "colors")) if "encoding" in keys else "ids"
-    as_colors = encoding == "colors"
+    as_colors = "encoding" in keys and keys["encoding"].choice(("ids", "colors")) == "colors"
     classes = _classes(keys["classes"], as_colors)
-    ignored = [raw for node in keys["ignore"].items() for raw in _raw_ids(node, as_colors)] if "ignore" in keys else []
+    ignored = [raw for node in keys["ignore"].items() for raw in _ignored(node, as_colors)] if "ignore" in keys else []
     try:
         label_space = LabelSpace(keys["name"].text(), tuple(classes), tuple(ignored))
     except MultisegError as error:
         raise MultisegError(f"{path}: {error}") from None
-    suffixes = {key: keys[key].text() for key in ("image_suffix", "mask_suffix") if key in keys}
+    image_suffix, mask_suffix = (keys[key].text() if key in keys else "" for key in ("image_suffix", "mask_suffix"))
     card = {key: keys[key].text() if key in keys else "" for key in ("url", "license", "citation")}
     if "title" in keys:
         card["title"] = keys["title"].text()
-    splits = _splits(keys["splits"], path.parent, one_folder="mask_suffix" in suffixes)
-    return Description(label_space, as_colors, splits, **suffixes, card=card)
+    splits = _splits(keys, root, one_folder=bool(mask_suffix))
+    folders, seed, group = _draw(keys, root, splits, one_folder=bool(mask_suffix))
+    return Description(str(path), label_space, as_colors, splits, folders, seed, group, image_suffix, mask_suffix, card)
 
 
 def distinct_colors(taken: Iterable[Color]) -> Iterator[Color]:
@@ -132,7 +195,7 @@ def distinct_colors(taken: Iterable[Color]) -> Iterator[Color]:
         step += 1
 
 
-def _classes(node: _Node, as_colors: bool) -> list[LabelClass]:
+def _classes(node: Node, as_colors: bool) -> list[LabelClass]:
     entries = node.items()
     if not entries:
         raise node.wrong("at least one class")
@@ -141,130 +204,176 @@ def _classes(node: _Node, as_colors: bool) -> list[LabelClass]:
         return [LabelClass(entry.text(), (index,), next(colors)) for index, entry in enumerate(entries)]
     required, optional = (("name", "color"), ("thing",)) if as_colors else (("name", "id"), ("color", "thing"))
     tables = [entry.mapping(required, optional) for entry in entries]
-    given = [table["color"].color() if "color" in table else None for table in tables]
-    generated = distinct_colors(color for color in given if color is not None)
+    given = [_colors(table["color"], as_colors) if "color" in table else () for table in tables]
+    generated = distinct_colors(color for own in given for color in own)
     classes = []
-    for table, color in zip(tables, given, strict=True):
-        raw_ids = _raw_ids(table["color" if as_colors else "id"], as_colors)
+    for table, own in zip(tables, given, strict=True):
+        raw_ids = tuple(map(pack_color, own)) if as_colors else tuple(map(_id, table["id"].one_or_more()))
         thing = "thing" in table and table["thing"].truth()
-        classes.append(LabelClass(table["name"].text(), raw_ids, color or next(generated), thing))
+        classes.append(LabelClass(table["name"].text(), raw_ids, own[0] if own else next(generated), thing))
     return classes
 
 
-def _raw_ids(node: _Node, as_colors: bool) -> tuple[int, ...]:
-    if as_colors:
-        return (pack_color(node.color()),)
-    nodes = node.items() if isinstance(node.value, list) else [node]
-    if not nodes:
-        raise node.wrong("at least one id")
-    return tuple(entry.integer(0, 2**31 - 1) for entry in nodes)
+def _colors(node: Node, several: bool) -> tuple[Color, ...]:
+    """One colour, or where several may stand for a class a list of them."""
+    if several and isinstance(node.value, list) and all(isinstance(part, list) for part in node.value):
+        return tuple(entry.color() for entry in node.one_or_more())
+    return (node.color(),)
 
 
-def _splits(node: _Node, root: Path, one_folder: bool) -> dict[str, tuple[str, str]]:
+def _id(node: Node) -> int:
+    return node.integer(0, 2**31 - 1)
+
+
+def _ignored(node: Node, as_colors: bool) -> tuple[int, ...]:
+    return (pack_color(node.color()),) if as_colors else tuple(map(_id, node.one_or_more()))
+
+
+def _splits(keys: Mapping[str, Node], root: Path, one_folder: bool) -> dict[str, Named | Share]:
+    node = keys["splits"]
     if not isinstance(node.value, dict) or not node.value:
         raise node.wrong("at least one split, such as 'train: {images: images/train, masks: masks/train}'")
-    splits = {}
-    for name, pair in node.mapping(required=(), optional=None).items():
-        folders = pair.mapping(required=("images", "masks"))
-        images, masks = (folders[key].folder(root) for key in ("images", "masks"))
-        if images == masks and not one_folder:
-            raise folders["masks"].wrong(
-                "another folder than that of the images, or a 'mask_suffix' to tell them apart"
-            )
-        splits[name] = (images, masks)
-    return splits
+    entries = node.mapping(required=(), optional=None)
+    shares = _shares(node, {name: entry for name, entry in entries.items() if not isinstance(entry.value, dict)})
+    return {name: shares.get(name) or _named(entry, keys, root, one_folder) for name, entry in entries.items()}
 
 
-class _Node:
-    """A value of the file that knows where it stands, so that every complaint names file and key."""
-
-    def __init__(self, value: object, file: str, key: str = "") -> None:
-        self.value = value
-        self.file = file
-        self.key = key
-
-    def wrong(self, expected: str) -> MultisegError:
-        shown = repr(self.value)
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        key = f" {self.key}:" if self.key else ""
-        return MultisegError(f"{self.file}:{key} expected {expected}, found {shown}.")
-
-    def mapping(self, required: tuple[str, ...], optional: tuple[str, ...] | None = ()) -> dict[str, _Node]:
-        """The values by key; with `optional=None` any key that is text will do."""
-        if not isinstance(self.value, dict):
-            raise self.wrong("keys " + ", ".join(f"'{key}'" for key in required))
-        prefix = f"{self.key}." if self.key else ""
-        for key in self.value:
-            if not isinstance(key, str):
-                raise self.wrong(f"only text as keys (quote {key!r} if it is meant)")
-            if optional is not None and key not in required + optional:
-                hint = did_you_mean(key, required + optional)
-                raise MultisegError(f"{self.file}: there is no key '{prefix}{key}'; {hint}")
-        for key in required:
-            if key not in self.value:
-                raise MultisegError(f"{self.file}: the key '{prefix}{key}' is missing.")
-        return {key: _Node(value, self.file, prefix + key) for key, value in self.value.items()}
-
-    def items(self) -> list[_Node]:
-        if not isinstance(self.value, list):
-            raise self.wrong("a list")
-        return [_Node(value, self.file, f"{self.key}[{index}]") for index, value in enumerate(self.value)]
-
-    def text(self) -> str:
-        if not isinstance(self.value, str) or not self.value:
-            raise self.wrong("text (in quotes, where YAML takes it for something else)")
-        return self.value
-
-    def choice(self, valid: tuple[str, ...]) -> str:
-        if self.value not in valid:
-            hint = did_you_mean(str(self.value), valid)
-            raise MultisegError(f"{self.file}: {self.key}: there is no '{self.value}'; {hint}")
-        return self.text()
-
-    def truth(self) -> bool:
-        if not isinstance(self.value, bool):
-            raise self.wrong("true or false")
-        return self.value
-
-    def integer(self, low: int, high: int) -> int:
-        if not isinstance(self.value, int) or isinstance(self.value, bool) or not low <= self.value <= high:
-            raise self.wrong(f"a whole number from {low} to {high}")
-        return self.value
-
-    def color(self) -> Color:
-        if not isinstance(self.value, list) or len(self.value) != 3:
-            raise self.wrong("a colour [red, green, blue]")
-        red, green, blue = (part.integer(0, 255) for part in self.items())
-        return red, green, blue
-
-    def folder(self, root: Path) -> str:
-        path = self.text()
-        if leaves_root(path):
-            raise self.wrong("a folder below that of this file, without '..'")
-        if not (root / path).is_dir():
-            beside = (root / path).parent
-            names = [entry.name for entry in beside.iterdir() if entry.is_dir()] if beside.is_dir() else []
-            hint = did_you_mean(Path(path).name, names)
-            raise MultisegError(f"{self.file}: {self.key}: the folder {root / path} does not exist; {hint}")
-        return Path(path).as_posix()
+def _named(node: Node, keys: Mapping[str, Node], root: Path, one_folder: bool) -> Named:
+    common = [key for key in ("images", "masks") if key in keys]
+    own = node.mapping(tuple(key for key in ("images", "masks") if key not in common), (*common, "list"))
+    lists = tuple(_file(entry, root) for entry in own["list"].one_or_more()) if "list" in own else ()
+    return Named(*_folders({**keys, **own}, root, one_folder or bool(lists)), lists)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML allows a key to occur twice, and the last one silently wins; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' occurs twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+def _folders(keys: Mapping[str, Node], root: Path, one_folder: bool) -> Pair:
+    images, masks = (_folder(keys[key], root) for key in ("images", "masks"))
+    if images == masks and not one_folder:
+        raise keys["masks"].wrong("another folder than that of the images, or a 'mask_suffix' to tell them apart")
+    return images, masks
 
 
-def _load(path: Path) -> object:
-    try:
-        return yaml.load(path.read_text("utf-8"), _Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise MultisegError(f"{path}{line}: {error.problem or 'no valid YAML'}.") from None
-    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text
-        raise MultisegError(f"{path} is no YAML: {str(error).splitlines()[0]}.") from None
+def _shares(splits: Node, nodes: Mapping[str, Node]) -> dict[str, Share]:
+    """Places on the line from 0 to 1, side by side in the order of the file."""
+    rest = [name for name, node in nodes.items() if node.value == "rest"]
+    for name, node in nodes.items():
+        if not isinstance(node.value, int | float) and node.value != "rest":
+            raise node.wrong("folders '{images: …, masks: …}', a list '{list: …}', a share such as 0.8, or 'rest'")
+        if name in rest[1:]:
+            raise node.error(f"only one split can be the rest, and '{rest[0]}' is.")
+    sizes = {name: node.share() for name, node in nodes.items() if name not in rest}
+    # nine places: thirds as people write them, and 0.7 + 0.2 + 0.1, which is less than 1 in a computer
+    left = round(1 - sum(sizes.values()), 9)
+    if left < 0:
+        raise splits.error(f"the shares add up to {sum(sizes.values()):g}, more than 1.")
+    if rest and not left:
+        raise nodes[rest[0]].error("nothing is left, the other shares add up to 1.")
+    shares, start = {}, 0.0
+    for name in nodes:
+        stop = round(start + sizes.get(name, left), 9)
+        shares[name] = Share(start, stop)
+        start = stop
+    return shares
+
+
+def _draw(
+    keys: Mapping[str, Node], root: Path, splits: Mapping[str, Named | Share], one_folder: bool
+) -> tuple[Pair | None, int, re.Pattern[str] | str | None]:
+    """Folders, seed and group of the splits that are shares."""
+    if not any(isinstance(split, Share) for split in splits.values()):
+        for key in ("seed", "group"):
+            if key in keys:
+                raise keys[key].error("it is of use only to splits that are shares, such as 'train: 0.8'.")
+        return None, 0, None
+    for key in ("images", "masks"):
+        if key not in keys:
+            raise MultisegError(f"{keys['splits'].file}: the key '{key}' is missing, the folder to draw shares from.")
+    seed = keys["seed"].integer(0, 2**63 - 1) if "seed" in keys else 0
+    group: re.Pattern[str] | str | None = None
+    if "group" in keys:
+        group = "folder" if keys["group"].value == "folder" else keys["group"].pattern()
+    return _folders(keys, root, one_folder), seed, group
+
+
+def _folder(node: Node, root: Path) -> str:
+    path = _below(node)
+    if not (root / path).is_dir():
+        raise node.error(f"the folder {root / path} does not exist; {_nearest(root / path, Path.is_dir)}")
+    return path
+
+
+def _file(node: Node, root: Path) -> str:
+    path = _below(node)
+    if not (root / path).is_file():
+        raise node.error(f"the file {root / path} does not exist; {_nearest(root / path, Path.is_file)}")
+    return path
+
+
+def _below(node: Node) -> str:
+    if leaves_root(node.text()):
+        raise node.wrong("a path below the folder of this file, without '..'")
+    return Path(node.text()).as_posix()
+
+
+def _nearest(path: Path, is_one: Callable[[Path], bool]) -> str:
+    beside = path.parent
+    return did_you_mean(
+        path.name, [entry.name for entry in beside.iterdir() if is_one(entry)] if beside.is_dir() else []
+    )
+
+
+# Which files it means
+
+
+def pairs_of(about: Description, split: str, listing: Listing) -> list[Pair]:
+    """(image, mask) of every sample of a split, relative to the root.
+
+    Args:
+        about: the description.
+        split: one of its splits.
+        listing: of the root.
+
+    Raises:
+        MultisegError: a list names what is not there, images are too few for the shares, or a folder is gone.
+    """
+    wanted = about.splits[split]
+    return _drawn(about, split, listing) if isinstance(wanted, Share) else list(_named_pairs(about, wanted, listing))
+
+
+def _named_pairs(about: Description, split: Named, listing: Listing) -> Iterable[Pair]:
+    if not split.lists:
+        return listing.pairs(split.images, split.masks, about.image_endings, about.mask_endings)
+    but_not = about.mask_endings if about.mask_suffix and split.images == split.masks else ()
+    images = FilesByName(listing, split.images, about.image_endings, but_not)
+    return listed_pairs(listing, split.lists, images, FilesByName(listing, split.masks, about.mask_endings))
+
+
+def _drawn(about: Description, split: str, listing: Listing) -> list[Pair]:
+    assert about.folders is not None
+    shares = {name: share for name, share in about.splits.items() if isinstance(share, Share)}
+    others = [other for other in about.splits.values() if isinstance(other, Named)]
+    taken = {PurePosixPath(image) for other in others for image, _ in _named_pairs(about, other, listing)}
+    of_group: dict[str, list[Pair]] = {}
+    for pair in listing.pairs(*about.folders, about.image_endings, about.mask_endings):
+        if PurePosixPath(pair[0]) not in taken:
+            of_group.setdefault(_group_of(about, pair[0]), []).append(pair)
+    drawn = draw(of_group, shares, about.seed)
+    if of_group and not all(drawn.values()):
+        unit = "images" if about.group is None else "groups of images"
+        raise MultisegError(f"{about.file}: splits: {len(shares)} of them need as many {unit}, found {len(of_group)}.")
+    return sorted(pair for group in drawn[split] for pair in of_group[group])
+
+
+def _group_of(about: Description, image: str) -> str:
+    """What keeps images together, else the image itself: its path below its folder, without the ending."""
+    assert about.folders is not None
+    path = image[len(about.folders[0]) + 1 :]
+    longest = max((ending for ending in about.image_endings if path.lower().endswith(ending.lower())), key=len)
+    stem = path[: -len(longest)]
+    if about.group is None:
+        return stem
+    if isinstance(about.group, str):
+        return PurePosixPath(stem).parent.as_posix()
+    match = about.group.match(stem)
+    if match is None:
+        raise MultisegError(f"{about.file}: group: '{about.group.pattern}' does not match the image '{stem}'.")
+    return "\0".join(part or "" for part in match.groups()) if match.groups() else match[0]

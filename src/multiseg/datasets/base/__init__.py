@@ -1,33 +1,65 @@
 """What the readers stand on: a reader imports from here, and from no other reader."""
 
+from multiseg.datasets.base.colors import numbered_color
 from multiseg.datasets.base.dataset import DatasetCard, PanopticDataset, SegmentationDataset
-from multiseg.datasets.base.decoding import MAX_PIXELS, image_size, pack_color, read_image, read_mask
+from multiseg.datasets.base.decoding import (
+    MAX_PIXELS,
+    SIDEWAYS,
+    ColoredMaskError,
+    ImageHeader,
+    image_header,
+    image_size,
+    pack_color,
+    read_image,
+    read_mask,
+)
 from multiseg.datasets.base.index import cache_folder
 from multiseg.datasets.base.listing import Arrays, Listing, PairTable, leaves_root, list_lines, read_json
+from multiseg.datasets.base.lists import FilesByName, listed_pairs
+from multiseg.datasets.base.matlab import read_matlab
 from multiseg.datasets.base.registry import all_readers, find_reader
-from multiseg.datasets.base.segments import CocoPanopticDataset, Description, PanopticFiles, SegmentTable, segments_of
+from multiseg.datasets.base.segments import (
+    CocoPanopticDataset,
+    Description,
+    PanopticFiles,
+    PanopticIndex,
+    SegmentTable,
+    segments_of,
+)
+from multiseg.datasets.base.shares import Share, draw
 
 __all__ = [
     "MAX_PIXELS",
+    "SIDEWAYS",
     "Arrays",
     "CocoPanopticDataset",
+    "ColoredMaskError",
     "DatasetCard",
     "Description",
+    "FilesByName",
+    "ImageHeader",
     "Listing",
     "PairTable",
     "PanopticDataset",
     "PanopticFiles",
+    "PanopticIndex",
     "SegmentTable",
     "SegmentationDataset",
+    "Share",
     "all_readers",
     "cache_folder",
+    "draw",
     "find_reader",
+    "image_header",
     "image_size",
     "leaves_root",
     "list_lines",
+    "listed_pairs",
+    "numbered_color",
     "pack_color",
     "read_image",
     "read_json",
     "read_mask",
+    "read_matlab",
     "segments_of",
 ]

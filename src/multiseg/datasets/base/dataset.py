@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 
 import multiseg
 from multiseg.batch import Sample, Segments
-from multiseg.datasets.base.decoding import read_image, read_mask
+from multiseg.datasets.base.decoding import image_size, read_image, read_mask
 from multiseg.datasets.base.index import code_of, indexed
 from multiseg.datasets.base.listing import Arrays, Listing, PairTable
 from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
@@ -61,8 +61,8 @@ class SegmentationDataset(Dataset[Sample], ABC):
     card: DatasetCard
     #: The first is trained on, the second evaluated, unless a recipe says otherwise.
     splits: tuple[str, ...]
-    #: Paths, relative to the root, by which a root of this layout is recognised.
-    markers: ClassVar[tuple[str, ...]]
+    #: Paths, relative to the root, by which a root of this layout is recognised; of a tuple of paths any one will do.
+    markers: ClassVar[tuple[str | tuple[str, ...], ...]]
     label_space: LabelSpace
     #: Whether masks hold RGB colours, which `pack_colors` turns into raw ids.
     masks_are_colors: bool = False
@@ -113,6 +113,10 @@ class SegmentationDataset(Dataset[Sample], ABC):
         """The raw ids of a mask file, (H, W). Override for masks that are neither grey, palette nor RGB."""
         return read_mask(path, as_colors=self.masks_are_colors)
 
+    def mask_size(self, path: Path) -> tuple[int, int]:
+        """Height and width of a mask file, from its header alone. Override where masks are no images."""
+        return image_size(path, turned=False)
+
     @classmethod
     def find_root(cls, root: Path) -> Path:
         """`root` or the one child of it that has this layout.
@@ -122,20 +126,26 @@ class SegmentationDataset(Dataset[Sample], ABC):
         """
         if not root.is_dir():
             raise MultisegError(f"{cls.reader}: the folder {root} does not exist.")
-        if cls._has_markers(root):
+        missing = cls.missing_marker(root)
+        if missing is None:
             return root
         with os.scandir(root) as entries:
-            found = sorted(entry.name for entry in entries if entry.is_dir() and cls._has_markers(root / entry.name))
+            folders = sorted(entry.name for entry in entries if entry.is_dir())
+        found = [name for name in folders if cls.missing_marker(root / name) is None]
         if len(found) > 1:
             raise MultisegError(f"{cls.reader}: {root} holds several such folders, name one: {', '.join(found)}.")
         if not found:
-            missing = next(marker for marker in cls.markers if not os.path.exists(root / marker))
             raise MultisegError(f"{cls.reader}: {root} has no '{missing}'; {cls._expected()}")
         return root / found[0]
 
     @classmethod
-    def _has_markers(cls, folder: Path) -> bool:
-        return all(os.path.exists(folder / marker) for marker in cls.markers)
+    def missing_marker(cls, folder: Path) -> str | None:
+        """The first of `markers` that a folder lacks, for a message; None where it is a root of this layout."""
+        for marker in cls.markers:
+            paths = (marker,) if isinstance(marker, str) else marker
+            if not any(os.path.exists(folder / path) for path in paths):
+                return "' or '".join(paths)
+        return None
 
     @classmethod
     def _expected(cls) -> str:
@@ -180,7 +190,7 @@ class SegmentationDataset(Dataset[Sample], ABC):
             MultisegError: the mask is missing or cannot be decoded, or (as `UnknownIdsError`) a raw id is unknown.
         """
         path = self.mask_path(index)
-        labels = self.label_space.from_raw(self.read_raw(path), where=str(path))
+        labels = self.label_space.from_raw(self.read_raw(path), str(path), self.masks_are_colors)
         return tv_tensors.Mask(torch.from_numpy(labels))
 
     def read_truth(self, index: int) -> tuple[tv_tensors.Mask, Segments | None]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 
@@ -20,6 +22,13 @@ from multiseg.label_space import pack_colors
 
 #: Larger images are refused as decompression bombs (Pillow's own limit, applied to every decoder).
 MAX_PIXELS = 178_956_970
+
+#: Orientations by which rows and columns change places (EXIF 2.3, tag Orientation).
+SIDEWAYS = (5, 6, 7, 8)
+
+
+class ColoredMaskError(MultisegError):
+    """A mask holds colours where ids are expected."""
 
 
 def pack_color(color: tuple[int, int, int]) -> int:
@@ -66,7 +75,8 @@ def read_mask(path: Path, as_colors: bool) -> NDArray[Any]:
     Shape: (H, W) uint8, uint16 or int32.
 
     Raises:
-        MultisegError: the file is missing, cannot be decoded, or holds colours where ids are expected.
+        MultisegError: the file is missing, cannot be decoded, or (as `ColoredMaskError`) holds colours where ids are
+            expected.
     """
     with _opened(path) as file:
         if as_colors:
@@ -77,7 +87,7 @@ def read_mask(path: Path, as_colors: bool) -> NDArray[Any]:
         if raw.ndim == 3:
             grey = raw[..., 0]
             if file.mode not in ("LA", "PA") and (raw[..., :3] != grey[..., None]).any():
-                raise MultisegError(f"{path} holds colours, but ids are expected.")
+                raise ColoredMaskError(f"{path} holds colours, but ids are expected.")
             return np.ascontiguousarray(grey)  # a grey mask saved as RGB or with transparency
         if raw.dtype.kind in "iu":
             return raw
@@ -98,13 +108,60 @@ def image_size(path: Path, turned: bool = True) -> tuple[int, int]:
     """
     with _opened(path) as file:
         width, height = file.size
-        # EXIF 2.3, tag Orientation: from 5 to 8 rows and columns change places
-        sideways = turned and file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return (width, height) if sideways else (height, width)
+        return (width, height) if turned and _orientation(file) in SIDEWAYS else (height, width)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says of itself before its pixels.
+
+    Args:
+        size: height and width as stored.
+        format: as Pillow calls it, such as "JPEG".
+        mode: as Pillow calls it, such as "L" for grey, "P" for palette, "RGB" or "CMYK".
+        bits: of a channel, 8 or 16 (32 counts as 16, less than 8 as 8); colours have 8 in every mode of Pillow's.
+        orientation: by which `read_image` turns or mirrors it, 1 to 8; 1 is as stored.
+    """
+
+    size: tuple[int, int]
+    format: str
+    mode: str
+    bits: int
+    orientation: int
+
+
+def image_header(path: Path) -> ImageHeader:
+    """
+    Raises:
+        MultisegError: the file is missing or is no image.
+    """
+    with _opened(path) as file:
+        layout = file.tile[0].args if file.tile else None
+        stored = layout if isinstance(layout, str) else str(layout[0]) if layout else file.mode
+        bits = 16 if stored.endswith((";16B", ";16L", ";16N")) or file.mode.startswith(("I", "F")) else 8
+        return ImageHeader((file.height, file.width), file.format or "", file.mode, bits, _orientation(file))
+
+
+def _orientation(file: ImageFile.ImageFile) -> int:
+    if file.format == "PNG" and "exif" not in file.info and not _has_late_exif(Path(os.fsdecode(file.filename))):
+        # PNG's own `getexif` would decode all pixels to see whether a tag follows them
+        return int(Image.Image.getexif(file).get(0x0112, 1))
+    return int(file.getexif().get(0x0112, 1))
+
+
+def _has_late_exif(path: Path) -> bool:
+    """Whether a PNG has EXIF data anywhere (PNG specification, third edition, 11.3.4.5); its pixels are skipped."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(start := file.read(8)) == 8:
+            if start[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(start[:4], "big") + 4, 1)
+    return False
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """A file opened by Pillow, its pixels counted first; whatever goes wrong inside is a `MultisegError` naming it."""
     try:
         with Image.open(path) as file:

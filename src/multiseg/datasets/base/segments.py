@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torchvision import tv_tensors
 
 from multiseg.batch import Segments
+from multiseg.datasets.base.colors import numbered_color
 from multiseg.datasets.base.dataset import PanopticDataset
 from multiseg.datasets.base.decoding import read_mask
 from multiseg.datasets.base.listing import Arrays, PairTable, leaves_root
-from multiseg.errors import MultisegError
-from multiseg.label_space import IGNORE, UnknownIdsError
+from multiseg.errors import EmptySplitError, MultisegError
+from multiseg.label_space import IGNORE, LabelClass, UnknownIdsError
 
 #: A segment's number is an int16.
 MAX_SEGMENTS = 2**15 - 1
@@ -26,7 +27,9 @@ MAX_SEGMENTS = 2**15 - 1
 Description = tuple[NDArray[np.integer[Any]], NDArray[np.bool_]]
 
 
-def segments_of(raw: NDArray[Any], describe: Callable[[NDArray[Any]], Description]) -> Segments:
+def segments_of(
+    raw: NDArray[Any], describe: Callable[[NDArray[Any]], Description], things: NDArray[np.bool_] | None = None
+) -> Segments:
     """A map of arbitrary ids, one for each segment, as `Segments`.
 
     Neighbours in a row mostly belong to one segment, so only the first pixel of each run is looked up: a tenth of the
@@ -34,7 +37,9 @@ def segments_of(raw: NDArray[Any], describe: Callable[[NDArray[Any]], Descriptio
 
     Args:
         raw: (H, W) of any integer type.
-        describe: takes the distinct ids in ascending order, (R,).
+        describe: takes the distinct ids in ascending order, (R,) int64.
+        things: which classes are things, (K,): all ids of one other class become one segment. Without it, each id is a
+            segment.
 
     Raises:
         MultisegError: there are more than `MAX_SEGMENTS`, or `describe` raises it.
@@ -42,16 +47,19 @@ def segments_of(raw: NDArray[Any], describe: Callable[[NDArray[Any]], Descriptio
     flat = raw.reshape(-1)
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]])[: flat.size])
     values, place = np.unique(flat[starts], return_inverse=True)
-    classes, crowd = describe(values)
-    kept = classes != IGNORE
-    if kept.sum() > MAX_SEGMENTS:
-        raise MultisegError(f"{kept.sum()} segments in one image; at most {MAX_SEGMENTS} are supported.")
-    numbers = np.where(kept, np.cumsum(kept) - 1, IGNORE).astype(np.int16)
+    classes, crowd = describe(values.astype(np.int64))
+    kept = np.flatnonzero(classes != IGNORE)
+    owner = kept if things is None else np.where(things[classes[kept]], len(things) + kept, classes[kept])
+    _, first, number = np.unique(owner, return_index=True, return_inverse=True)
+    if len(first) > MAX_SEGMENTS:
+        raise MultisegError(f"{len(first)} segments in one image; at most {MAX_SEGMENTS} are supported.")
+    numbers = np.full(len(values), IGNORE, np.int16)
+    numbers[kept] = number.reshape(-1)
     ids = np.repeat(numbers[place.reshape(-1)], np.diff(np.append(starts, flat.size))).reshape(raw.shape)
     return Segments(
         tv_tensors.Mask(torch.from_numpy(ids)),
-        torch.from_numpy(classes[kept].astype(np.int64)),
-        torch.from_numpy(crowd[kept]),
+        torch.from_numpy(classes[kept[first]].astype(np.int64)),
+        torch.from_numpy(crowd[kept[first]]),
     )
 
 
@@ -107,13 +115,13 @@ class PanopticFiles:
 
     Args:
         index: the JSON with `images` and `annotations`.
-        masks: the folder of the PNG files that it names.
-        images: the folder of the images that it names.
+        masks: the folder of the PNG files that it names; of several, the first that has the first file.
+        images: the folder of the images that it names; likewise.
     """
 
     index: str
-    masks: str
-    images: str
+    masks: str | tuple[str, ...]
+    images: str | tuple[str, ...]
 
 
 class CocoPanopticDataset(PanopticDataset):
@@ -123,6 +131,9 @@ class CocoPanopticDataset(PanopticDataset):
     The raw ids of the label space are category ids; those in its `ignore_ids` are unlabelled.
     """
 
+    #: Categories that are regions of many things of a class, whatever a segment's own flag says.
+    crowd_categories: ClassVar[frozenset[int]] = frozenset()
+
     @abstractmethod
     def panoptic_files(self) -> PanopticFiles:
         """Where `self.split` lies."""
@@ -131,16 +142,31 @@ class CocoPanopticDataset(PanopticDataset):
         """The image's path below the folder of images, from its `file_name` in the JSON."""
         return name
 
+    def in_split(self, name: str) -> bool:
+        """Whether an image, by its `file_name`, is of `self.split`. Override where one JSON holds several splits."""
+        return True
+
+    def check_index(self, index: PanopticIndex) -> None:
+        """Called before a JSON is used, by a reader that has something to hold against it."""
+
     def build_index(self) -> Arrays:
         files = self.panoptic_files()
-        index = _PanopticIndex(self.listing.json(files.index), f"{self.root / files.index}")
+        index = PanopticIndex(self.listing.json(files.index), f"{self.root / files.index}")
+        self.check_index(index)
         label_of = {raw: place for place, entry in enumerate(self.label_space.classes) for raw in entry.raw_ids}
         label_of |= dict.fromkeys(self.label_space.ignore_ids, IGNORE)
         pairs, segments = [], []
         for image, mask, records in index.annotated_images():
-            pairs.append((f"{files.images}/{self.image_file(image)}", f"{files.masks}/{mask}"))
+            if not self.in_split(image):
+                continue
+            pairs.append((self.image_file(image), mask))
             try:
-                segments.append([(raw, label_of[category], crowd) for raw, category, crowd in records])
+                segments.append(
+                    [
+                        (raw, label_of[category], crowd or category in self.crowd_categories)
+                        for raw, category, crowd in records
+                    ]
+                )
             except KeyError as error:
                 raise MultisegError(
                     f"{index.file}: {mask} has a segment of category {error}, which is no class of "
@@ -148,7 +174,27 @@ class CocoPanopticDataset(PanopticDataset):
                 ) from None
         order = sorted(range(len(pairs)), key=pairs.__getitem__)
         table = SegmentTable.of(segments[place] for place in order)
-        return {**PairTable(pairs[place] for place in order).to_arrays(), **table.to_arrays()}
+        return {**self.located(files, [pairs[place] for place in order]).to_arrays(), **table.to_arrays()}
+
+    def located(self, files: PanopticFiles, names: Sequence[tuple[str, str]]) -> PairTable:
+        """Image and mask relative to the root, from their names in the JSON.
+
+        Raises:
+            EmptySplitError: none of the folders named in `files` exists.
+        """
+        if not names:
+            return PairTable(())
+        images, masks = self._folder(files.images, names[0][0]), self._folder(files.masks, names[0][1])
+        return PairTable((images + image, masks + mask) for image, mask in names)
+
+    def _folder(self, places: str | tuple[str, ...], name: str) -> str:
+        """What to put in front of a file name."""
+        if isinstance(places, tuple):
+            there = [place for place in places if self.listing.exists(place)]
+            if not there:
+                raise EmptySplitError(f"{self.root} has no folder {' or '.join(places)}.")
+            places = next((place for place in there if self.listing.exists(f"{place}/{name}")), there[0])
+        return "" if places == "." else f"{places}/"
 
     def use_index(self, arrays: Arrays) -> None:
         super().use_index(arrays)
@@ -175,40 +221,66 @@ class CocoPanopticDataset(PanopticDataset):
                 raise UnknownIdsError(f"{path}: its JSON has no record of segment {unknown[0]}.", unknown)
             return np.where(void, IGNORE, table[place]), crowds[place] & ~void
 
-        return segments_of(read_mask(path, as_colors=True), describe)
+        return segments_of(read_mask(path, as_colors=True), describe, self.label_space.things)
 
 
-class _PanopticIndex:
-    """The JSON of one split, read so that a missing or odd field is named."""
+class PanopticIndex:
+    """The JSON of one split, read so that a missing or odd field is named.
+
+    Args:
+        data: what it holds.
+        file: its path, for messages.
+    """
 
     def __init__(self, data: Any, file: str) -> None:
+        self.data = data
         self.file = file
-        self.images = self._records(data, "images")
-        self.annotations = self._records(data, "annotations")
+
+    def categories(self) -> Iterator[LabelClass]:
+        """The classes, each with its category id as raw id; one without a colour is given one.
+
+        Raises:
+            MultisegError: an entry is incomplete.
+        """
+        for place, category in enumerate(self._records("categories")):
+            where = f"categories[{place}]"
+            color = category.get("color") if isinstance(category, Mapping) else None
+            yield LabelClass(
+                self._field(category, "name", str, where),
+                (self._field(category, "id", int, where),),
+                numbered_color(place + 1) if color is None else self._color(color, where),
+                bool(self._field(category, "isthing", int, where)),
+            )
+
+    def images(self) -> dict[int | str, str]:
+        """The file name of each image by its id.
+
+        Raises:
+            MultisegError: an entry is incomplete, or its file lies outside the dataset.
+        """
+        return {
+            self._field(image, "id", int | str, f"images[{place}]"): self._path(image, f"images[{place}]")
+            for place, image in enumerate(self._records("images"))
+        }
 
     def annotated_images(self) -> Iterator[tuple[str, str, list[tuple[int, int, bool]]]]:
-        """File names of image and mask, and (id, category, crowd) of each segment."""
-        names = {
-            self._field(image, "id", int | str, f"images[{place}]"): self._path(image, f"images[{place}]")
-            for place, image in enumerate(self.images)
-        }
-        for place, annotation in enumerate(self.annotations):
+        """File names of image and mask, and (id, category, crowd) of each segment.
+
+        Raises:
+            MultisegError: an entry is incomplete, or a file lies outside the dataset.
+        """
+        names = self.images()
+        for place, annotation in enumerate(self._records("annotations")):
             where = f"annotations[{place}]"
             image_id = self._field(annotation, "image_id", int | str, where)
             if image_id not in names:
                 raise MultisegError(f"{self.file}: {where} is of image {image_id!r}, which is not among the images.")
-            segments = [
-                (
-                    self._field(segment, "id", int, f"{where}.segments_info[{number}]"),
-                    self._field(segment, "category_id", int, f"{where}.segments_info[{number}]"),
-                    bool(segment.get("iscrowd", 0)),
-                )
-                for number, segment in enumerate(self._field(annotation, "segments_info", list, where))
-            ]
+            records = self._field(annotation, "segments_info", list, where)
+            segments = [self._segment(record, where, number) for number, record in enumerate(records)]
             yield names[image_id], self._path(annotation, where), segments
 
-    def _records(self, data: Any, key: str) -> list[Any]:
-        records = data.get(key) if isinstance(data, dict) else None
+    def _records(self, key: str) -> list[Any]:
+        records = self.data.get(key) if isinstance(self.data, dict) else None
         if not isinstance(records, list):
             raise MultisegError(f"{self.file}: the list '{key}' is missing.")
         return records
@@ -218,6 +290,22 @@ class _PanopticIndex:
         if not isinstance(value, kind):
             raise MultisegError(f"{self.file}: {where}.{key} is missing or of the wrong type.")
         return value
+
+    def _segment(self, record: Any, annotation: str, number: int) -> tuple[int, int, bool]:
+        """Id, category and crowd of a segment; there are over a million of them in COCO."""
+        match record:
+            case {"id": int(raw), "category_id": int(category)} if 0 < raw < 2**24:
+                return raw, category, bool(record.get("iscrowd", 0))
+        where = f"{annotation}.segments_info[{number}]"
+        raw = self._field(record, "id", int, where)
+        self._field(record, "category_id", int, where)
+        raise MultisegError(f"{self.file}: {where}.id is {raw}, which is no colour of a PNG file.")
+
+    def _color(self, color: Any, where: str) -> tuple[int, int, int]:
+        whole = isinstance(color, list) and all(isinstance(part, int) and 0 <= part <= 255 for part in color)
+        if not whole or len(color) != 3:
+            raise MultisegError(f"{self.file}: {where}.color is no list of three numbers 0..255.")
+        return color[0], color[1], color[2]
 
     def _path(self, record: Any, where: str) -> str:
         path: str = self._field(record, "file_name", str, where)

@@ -112,6 +112,14 @@ def number_objects(picture: Picture, things: Sequence[int]) -> NDArray[np.int32]
     return numbers
 
 
+def number_across_classes(picture: Picture, things: Sequence[int]) -> NDArray[np.int32]:
+    """Objects numbered from 1, each number once in the picture; 0 elsewhere. Shape: (H, W)."""
+    numbers = number_objects(picture, things)
+    keys = np.where(numbers >= 0, picture.ids.astype(np.int64) << 16 | numbers + 1, 0)
+    place = np.unique(np.append(0, keys), return_inverse=True)[1][1:]
+    return place.reshape(numbers.shape).astype(np.int32)
+
+
 def segment_records(
     panoptic_ids: NDArray[np.integer[Any]], category_of: Mapping[int, int], crowd: Sequence[int] = ()
 ) -> list[Record]:

@@ -1,0 +1,1 @@
+"""Label tables that two readers share."""
