@@ -53,10 +53,13 @@ def test_colours_map_like_a_dictionary(raw_ids: list[int], random: object) -> No
     assert labels[0].tolist() == [raw_ids.index(p) for p in pixels]
 
 
-def test_unknown_colour_is_shown_as_colour() -> None:
+@pytest.mark.parametrize("wall", [128, 70_000])
+def test_unknown_colour_is_shown_as_colour(wall: int) -> None:
     red = int(pack_colors(np.array([200, 10, 3], np.uint8)))
-    colours = LabelSpace("facade", (LabelClass("wall", (70_000,), (0, 0, 0)),))
-    with pytest.raises(MultisegError, match=r"\(200, 10, 3\)"):
+    colours = LabelSpace("facade", (LabelClass("wall", (wall,), (0, 0, 0)),))
+    with pytest.raises(MultisegError, match=r"mask\.png: colour \(200, 10, 3\) is .* known: \(\d+, \d+, [01]\)\."):
+        colours.from_raw(np.array([[red]], np.int32), "mask.png", as_colors=True)
+    with pytest.raises(MultisegError, match=rf"id {red} is .* known: {wall}\."):
         colours.from_raw(np.array([[red]], np.int32))
 
 

@@ -92,3 +92,74 @@ def test_missing_file_and_wrong_header(tmp_path: Path) -> None:
     (tmp_path / "bad.tsv").write_text("a\tb\n")
     with pytest.raises(MultisegError, match="line 1: expected the tab-separated header"):
         read_relations(tmp_path / "bad.tsv")
+
+
+HEADER = "from_dataset\tfrom_class\trelation\tto_dataset\tto_class"
+
+
+def test_evidence_is_written_in_further_columns_and_ignored_when_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.tsv"
+    write_relations(path, FACTS[:2], [{"share": 0.9, "images": 3}, {"share": 0.5, "images": 4}])
+    assert path.read_text().splitlines()[:2] == [
+        f"{HEADER}\tshare\timages",
+        "fine\tcar\tpart of\tcoarse\tvehicle\t0.9\t3",
+    ]
+    assert read_relations(path, [FINE, COARSE]) == FACTS[:2]
+
+
+def test_remarks_empty_lines_blanks_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "r.tsv"
+    lines = ["# made by hand", "", HEADER, '# "vehicle" is an open quote', "fine \tcar\t part of\tcoarse\tvehicle"]
+    path.write_text("\r\n".join(lines), encoding="utf-8-sig", newline="")
+    assert read_relations(path, [FINE, COARSE]) == FACTS[:1]
+
+
+def test_remarks_count_as_lines_in_messages(tmp_path: Path) -> None:
+    path = tmp_path / "r.tsv"
+    path.write_text(f"# one\n\n{HEADER}\n# four\nfine\tcarr\tsame\tcoarse\tSky\n")
+    with pytest.raises(MultisegError, match="line 5: dataset 'fine'"):
+        read_relations(path, [FINE, COARSE])
+
+
+@pytest.mark.parametrize("second", ["fine\tcar\tsame\tcoarse\tvehicle", "coarse\tvehicle\toverlaps\tfine\tcar"])
+def test_contradicting_lines_are_refused(tmp_path: Path, second: str) -> None:
+    path = tmp_path / "r.tsv"
+    path.write_text(f"{HEADER}\nfine\tcar\tpart of\tcoarse\tvehicle\n{second}\n")
+    with pytest.raises(MultisegError, match=r"line 3: .*, but line 2 says"):
+        read_relations(path, [FINE, COARSE])
+
+
+def test_the_same_fact_twice_is_no_contradiction(tmp_path: Path) -> None:
+    write_relations(tmp_path / "r.tsv", [FACTS[0], FACTS[0].turned()])
+    assert len(read_relations(tmp_path / "r.tsv", [FINE, COARSE])) == 2
+
+
+def test_names_with_quotes_survive_the_round_trip(tmp_path: Path) -> None:
+    odd = [Relation("a", '"big" car', "same", "b", 'a "car"'), Relation("a", "x, y", "same", "b", "#1")]
+    write_relations(tmp_path / "r.tsv", odd)
+    assert read_relations(tmp_path / "r.tsv") == odd
+
+
+def test_no_relations_are_written_as_a_header(tmp_path: Path) -> None:
+    write_relations(tmp_path / "new" / "r.tsv", [])
+    assert (tmp_path / "new" / "r.tsv").read_text() == HEADER + "\n"
+    assert read_relations(tmp_path / "new" / "r.tsv") == []
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.tsv"
+    write_relations(path, FACTS)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(MultisegError, match=r"cannot write .*r.tsv: No space left"):
+        write_relations(path, [])
+    assert read_relations(path) == FACTS
+
+
+def test_a_master_table_in_place_of_relations_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "m.tsv").write_text("fine\tuniversal\ncar\tcar\n")
+    with pytest.raises(MultisegError, match="`multiseg taxonomy --by` makes relations of a master table"):
+        read_relations(tmp_path / "m.tsv")

@@ -21,10 +21,19 @@ from multiseg.errors import MultisegError
 from multiseg.evaluation.overlays import legend, overlay, with_legend
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
+from multiseg.methods.base import SegmentationMethod
 from multiseg.predictor import Evaluation, Predictor
 from multiseg.run_folder import RunFolder, load_model
 from multiseg.tables import mean_miou, open_named, show_classes, show_metrics
-from multiseg.taxonomy import Remapping, read_relations, remap_by_name, remap_by_relations
+from multiseg.taxonomy import (
+    Relation,
+    Remapping,
+    read_relations,
+    relations_by_name,
+    remap_by_name,
+    remap_by_relations,
+)
+from multiseg.universal_space import implied_relations
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 
@@ -93,10 +102,26 @@ def choose_taxonomy(
     source = predictor.taxonomy(taxonomy)
     if source.names == dataset.label_space.names:
         return taxonomy, None
-    if relations:
-        facts = read_relations(relations, [source, dataset.label_space])
-        return taxonomy, remap_by_relations(source, dataset.label_space, facts)
-    return taxonomy, remap_by_name(source, dataset.label_space)
+    target, method = dataset.label_space, predictor.method
+    if relations is None and source.name in method.spaces:
+        return taxonomy, remap_by_name(source, target)
+    implied = implied_relations(source, target, _facts(method, source, target, relations))
+    return taxonomy, remap_by_relations(source, target, implied)
+
+
+def _facts(method: SegmentationMethod, source: LabelSpace, target: LabelSpace, path: Path | None) -> list[Relation]:
+    """What is known of how a taxonomy relates to a dataset, be it by way of the datasets the model was trained on: from
+    a TSV, else by name.
+    """
+    seen = method.spaces.get(target.name)
+    known = [fact for fact in method.known_relations() if seen == target or fact.to_dataset != target.name]
+    between = [space for space in method.spaces.values() if space.name not in (source.name, target.name)]
+    if path is not None:
+        return [*known, *read_relations(path, [source, *between, target])]
+    if known and seen == target:
+        return known
+    named = between if known else [source]
+    return [*known, *(fact for space in named for fact in relations_by_name([space, target]))]
 
 
 def predict_images(run: RunFolder, given: Namespace) -> int:

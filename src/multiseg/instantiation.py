@@ -10,7 +10,7 @@ import inspect
 import re
 from argparse import ArgumentError
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DataModule
 from multiseg.methods.base import SegmentationMethod
+from multiseg.taxonomy import Relation, read_relations
 
 
 @dataclass(frozen=True)
@@ -159,11 +160,26 @@ def _spaces(data: Any) -> list[LabelSpace]:
 def _parse(parser: ArgumentParser, config: Config) -> Namespace:
     if not (config.get("method") or {}).get("class_path"):
         raise MultisegError("no method: name a recipe that has one, such as multi_head (see `multiseg recipes list`).")
+    config = _with_relations(deepcopy(config))  # a copy: jsonargparse writes into what it parses
     try:
-        parsed: Namespace = parser.parse_object(deepcopy(config))  # deepcopy: jsonargparse writes into what it parses
+        parsed: Namespace = parser.parse_object(config)
     except (ArgumentError, ValueError) as error:
         raise MultisegError(explain(str(error))) from None
     return parsed
+
+
+def _with_relations(config: Config) -> Config:
+    """`method.relations` as they stand in the file that is named: a run must not depend on what becomes of it."""
+    arguments = config["method"].get("init_args") or {}
+    given = arguments.get("relations")
+    if isinstance(given, str):
+        arguments["relations"] = [asdict(relation) for relation in read_relations(Path(given).expanduser())]
+    elif given is not None:
+        keys = sorted(field.name for field in fields(Relation))
+        rows = given if isinstance(given, list) else [given]
+        if not all(isinstance(row, dict) and sorted(row) == keys for row in rows):
+            raise MultisegError(f"method.relations must be the path of a TSV, or a list of entries {', '.join(keys)}.")
+    return config
 
 
 def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:

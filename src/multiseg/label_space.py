@@ -123,12 +123,13 @@ class LabelSpace:
             hint = did_you_mean(class_name, self.names)
             raise MultisegError(f"dataset '{self.name}' has no class '{class_name}'; {hint}") from None
 
-    def from_raw(self, raw: NDArray[Any], where: str = "a mask") -> LabelArray:
+    def from_raw(self, raw: NDArray[Any], where: str = "a mask", as_colors: bool = False) -> LabelArray:
         """Raw ids of a mask to contiguous ids.
 
         Args:
             raw: raw ids as in the file, any integer type.
             where: the file, for the error message.
+            as_colors: raw ids are colours packed by `pack_colors`; the message shows them as such.
 
         Shape:
             raw: (H, W); returns: (H, W) int16 with `IGNORE` where ignored.
@@ -139,10 +140,12 @@ class LabelSpace:
         labels = self._look_up(raw)
         if labels.size and labels.min() == _UNKNOWN:
             unknown = np.unique(raw[labels == _UNKNOWN])
-            shown = ", ".join(self._raw_text(int(value)) for value in unknown[:5]) + (", …" if len(unknown) > 5 else "")
+            known = [raw for raw, _ in self._pairs]
+            shown, valid = (_listed(ids, most, as_colors) for ids, most in ((unknown.tolist(), 5), (known, 12)))
+            what = "colour" if as_colors else "id"
             raise UnknownIdsError(
-                f"{where}: {shown} is no class of '{self.name}' and not ignored; known: {self._known_text()}.",
-                map(int, unknown),
+                f"{where}: {what} {shown} is no class of '{self.name}' and not ignored; known: {valid}.",
+                unknown.tolist(),
             )
         return labels
 
@@ -241,16 +244,6 @@ class LabelSpace:
                     return multiplier, shift, keys, values
         raise MultisegError(f"label space '{self.name}': its raw ids do not fit in 32 bits.")
 
-    def _raw_text(self, raw: int) -> str:
-        if self._dense is not None:
-            return f"id {raw}"
-        return f"colour ({raw % 256}, {raw // 256 % 256}, {raw // 65536})"
-
-    def _known_text(self) -> str:
-        pairs = self._pairs[:12]
-        known = ", ".join(self._raw_text(raw).split(" ", 1)[1] for raw, _ in pairs)
-        return known + (", …" if len(self._pairs) > len(pairs) else "")
-
 
 @dataclass(frozen=True)
 class Union:
@@ -315,6 +308,15 @@ def find_space(spaces: Iterable[LabelSpace], name: str) -> LabelSpace:
     if name not in by_name:
         raise MultisegError(f"no dataset '{name}' here; {did_you_mean(name, by_name)}")
     return by_name[name]
+
+
+def raw_text(raw: int, as_colors: bool) -> str:
+    """A raw id for people: the number, or the colour that `pack_colors` packed."""
+    return f"({raw % 256}, {raw // 256 % 256}, {raw // 65536})" if as_colors else str(raw)
+
+
+def _listed(raw_ids: Sequence[int], most: int, as_colors: bool) -> str:
+    return ", ".join(raw_text(raw, as_colors) for raw in raw_ids[:most]) + (", …" if len(raw_ids) > most else "")
 
 
 def _refuse_repeats(items: Sequence[object], what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,12 +140,31 @@ class Predictor:
         return Evaluation(dataset.name, dataset.split, predicted.name, unreached, _scores(matrix, space, unreached))
 
     @torch.inference_mode()
+    def predict_in_all(self, images: Tensor, dataset: str, taxonomies: Iterable[str]) -> dict[str, Tensor]:
+        """Label maps in several taxonomies, for which the network runs once.
+
+        Args:
+            images: (B, 3, H, W) uint8, as large as the dataset's images enter the network.
+            dataset: whose images they are; a sliding window is that of its training.
+            taxonomies: some of `taxonomies`.
+
+        Returns:
+            for each (B, H, W) int64 contiguous ids, on the device.
+        """
+        self._set_window(dataset)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            return self.method.predict_in_all(images.to(self.device), images.shape[-2:], taxonomies)
+
+    @torch.inference_mode()
     def _predict(self, images: Tensor, size: Any, taxonomy: str) -> Tensor:
+        self._set_window(taxonomy)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            return self.method.predict_labels(images.to(self.device), size, taxonomy)
+
+    def _set_window(self, taxonomy: str) -> None:
         if self.sliding:
             window = self.model.input_size(taxonomy).crop
             self.method.inference = replace(self.method.inference, window=window)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.method.predict_labels(images.to(self.device), size, taxonomy)
 
 
 def best_device() -> str:

@@ -219,11 +219,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def without_weights(config: Any) -> Any:
-    """A `method` section without the files that only training needs: first weights, relations."""
+    """A `method` section without the files of first weights, which only training needs."""
     if isinstance(config, dict):
-        files = ("weights", "relations")
         return {
-            key: None if key in files and isinstance(value, str) else without_weights(value)
+            key: None if key == "weights" and isinstance(value, str) else without_weights(value)
             for key, value in config.items()
         }
     return [without_weights(entry) for entry in config] if isinstance(config, list) else config

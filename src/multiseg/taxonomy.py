@@ -5,14 +5,17 @@ Relations live in a TSV that a person can edit:
     from_dataset  from_class  relation  to_dataset  to_class
     idd_lite      drivable    contains  camvid      Road
 
-`relation` is one of `same`, `part of`, `contains`, `overlaps`, and reads from left to right.
+`relation` is one of `same`, `part of`, `contains`, `overlaps`, and reads from left to right. Further columns, such as
+the evidence for a relation, are for people; lines that start with `#` are remarks.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +24,27 @@ from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import IGNORE, LabelArray, LabelSpace, same_name
 
 RELATIONS = {"same": "same", "part of": "contains", "contains": "part of", "overlaps": "overlaps"}
-_COLUMNS = ("from_dataset", "from_class", "relation", "to_dataset", "to_class")
+#: With which the header of a TSV of relations starts.
+COLUMNS = ("from_dataset", "from_class", "relation", "to_dataset", "to_class")
 
 
 @dataclass(frozen=True)
 class Relation:
-    """`from_class` of `from_dataset` is the same as / part of / … `to_class` of `to_dataset`."""
+    """`from_class` of `from_dataset` is the same as / part of / … `to_class` of `to_dataset`.
+
+    Raises:
+        MultisegError: there is no such relation.
+    """
 
     from_dataset: str
     from_class: str
     relation: str
     to_dataset: str
     to_class: str
+
+    def __post_init__(self) -> None:
+        if self.relation not in RELATIONS:
+            raise MultisegError(f"no relation '{self.relation}'; {did_you_mean(self.relation, RELATIONS)}")
 
     def turned(self) -> Relation:
         """The same fact, told from the other side."""
@@ -116,45 +128,112 @@ def read_relations(path: Path, spaces: Iterable[LabelSpace] | None = None) -> li
     """Relations from a TSV; with `spaces`, those that name other datasets are left out and class names are checked.
 
     Raises:
-        MultisegError: the file is missing or a line is wrong; the message names the line.
+        MultisegError: the file is missing, a line is wrong, or two lines say different things of the same two classes;
+            the message names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MultisegError(f"cannot read the relations in {path}: {error}") from None
-    rows = list(csv.reader(text.splitlines(), delimiter="\t"))
-    if not rows or tuple(rows[0]) != _COLUMNS:
-        raise MultisegError(f"{path}, line 1: expected the tab-separated header {' '.join(_COLUMNS)}.")
+    rows = read_tsv(path)
+    number, header = next(rows, (1, []))
+    if tuple(header[: len(COLUMNS)]) != COLUMNS:
+        master = "universal" in header
+        hint = " `multiseg taxonomy --by` makes relations of a master table." if master else ""
+        raise MultisegError(f"{path}, line {number}: expected the tab-separated header {' '.join(COLUMNS)}.{hint}")
     known = {space.name: space for space in spaces} if spaces is not None else None
-    relations = []
-    for number, row in enumerate(rows[1:], 2):
-        if not row or row[0].startswith("#"):
-            continue
-        if len(row) < len(_COLUMNS):
-            raise MultisegError(
-                f"{path}, line {number}: expected {len(_COLUMNS)} tab-separated columns, found {len(row)}."
-            )
-        relation = Relation(*(cell.strip() for cell in row[: len(_COLUMNS)]))
-        if relation.relation not in RELATIONS:
-            hint = did_you_mean(relation.relation, RELATIONS)
-            raise MultisegError(f"{path}, line {number}: no relation '{relation.relation}'; {hint}")
-        if known is not None:
-            if relation.from_dataset not in known or relation.to_dataset not in known:
-                continue
-            try:
-                known[relation.from_dataset].index(relation.from_class)
-                known[relation.to_dataset].index(relation.to_class)
-            except MultisegError as error:
-                raise MultisegError(f"{path}, line {number}: {error}") from None
-        relations.append(relation)
+    relations: list[Relation] = []
+    line_of: dict[Relation, int] = {}
+    for number, row in rows:
+        try:
+            relation = _relation(row)
+            if known is None or _is_known(relation, known):
+                _refuse_contradiction(relation, line_of)
+                line_of.setdefault(relation, number)
+                relations.append(relation)
+        except MultisegError as error:
+            raise MultisegError(f"{path}, line {number}: {error}") from None
     return relations
 
 
-def write_relations(path: Path, relations: Iterable[Relation]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(astuple(relation) for relation in relations)
+def _relation(row: Sequence[str]) -> Relation:
+    """
+    Raises:
+        MultisegError: a column is missing, or there is no such relation.
+    """
+    if len(row) < len(COLUMNS):
+        raise MultisegError(f"expected {len(COLUMNS)} tab-separated columns, found {len(row)}.")
+    return Relation(*row[: len(COLUMNS)])
+
+
+def _is_known(relation: Relation, spaces: Mapping[str, LabelSpace]) -> bool:
+    """Whether both datasets are there.
+
+    Raises:
+        MultisegError: they are, but not the classes.
+    """
+    if relation.from_dataset not in spaces or relation.to_dataset not in spaces:
+        return False
+    spaces[relation.from_dataset].index(relation.from_class)
+    spaces[relation.to_dataset].index(relation.to_class)
+    return True
+
+
+def _refuse_contradiction(relation: Relation, line_of: Mapping[Relation, int]) -> None:
+    for kind in RELATIONS:
+        other = replace(relation, relation=kind)
+        line = line_of.get(other) or line_of.get(other.turned())
+        if line and kind != relation.relation:
+            start, end = f"{relation.from_dataset}/{relation.from_class}", f"{relation.to_dataset}/{relation.to_class}"
+            raise MultisegError(f"'{start}' {relation.relation} '{end}', but line {line} says '{kind}'.")
+
+
+def read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each line that is neither empty nor a remark; cells without blanks around them.
+
+    Raises:
+        MultisegError: the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark before it
+    except (OSError, UnicodeDecodeError) as error:
+        raise MultisegError(f"cannot read {path}: {error}") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.startswith("#"):
+            cells = next(csv.reader([line.rstrip("\r")], delimiter="\t"))
+            yield number, [cell.strip() for cell in cells]
+
+
+def write_tsv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Atomically: a reader, or a crash, finds the old file or the new one.
+
+    Raises:
+        MultisegError: the file cannot be written.
+    """
+    text = io.StringIO()
+    csv.writer(text, delimiter="\t", lineterminator="\n").writerows(rows)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text.getvalue(), encoding="utf-8", newline="")
+        os.replace(partial, path)
+    except OSError as error:
+        raise MultisegError(f"cannot write {path}: {error.strerror or error}.") from None
+
+
+def write_relations(
+    path: Path, relations: Sequence[Relation], evidence: Sequence[Mapping[str, object]] | None = None
+) -> None:
+    """Relations to a TSV.
+
+    Args:
+        path: of the file; its folder is made where there is none.
+        relations: one a line.
+        evidence: of each relation, as further columns; the same keys for all.
+
+    Raises:
+        MultisegError: the file cannot be written.
+    """
+    known = evidence or [{}] * len(relations)
+    header = [*COLUMNS, *(known[0] if known else ())]
+    lines = zip(relations, known, strict=True)
+    write_tsv(path, [header, *([*astuple(relation), *shown.values()] for relation, shown in lines)])
 
 
 def _not_empty(remapping: Remapping, why: str) -> Remapping:

@@ -18,6 +18,7 @@ from multiseg.methods.by_name import ByName
 from multiseg.methods.label_remap import LabelRemap
 from multiseg.methods.multi_head import MultiHead
 from multiseg.methods.supervised import Supervised
+from multiseg.methods.universal import Universal
 from multiseg.networks.backbone import Backbone
 from multiseg.networks.pyramid_pooling import PyramidPooling
 from multiseg.networks.segmentation_network import AuxiliaryHead, SegmentationNetwork
@@ -66,7 +67,7 @@ def step(method: SegmentationMethod, batch: Batch) -> Tensor:
     return method.training_step(batch, 0)
 
 
-METHODS = [Supervised, MultiHead, ByName, LabelRemap]
+METHODS = [Supervised, MultiHead, ByName, LabelRemap, Universal]
 
 
 @pytest.mark.parametrize("kind", METHODS)

@@ -31,7 +31,7 @@ class DatasetEntry:
     Args:
         root: the folder of the official layout, or its parent.
         reader: one of `multiseg datasets list`; by default the dataset's name in the recipe, or `folder` where the root
-            holds a dataset.yaml.
+            or a folder in it holds a dataset.yaml.
         train: the split to train on; by default the reader's first.
         val: the split to evaluate on; by default the reader's second.
         pipeline: keys of the recipe's `pipeline` that this dataset wants otherwise.
@@ -185,7 +185,9 @@ def evaluation_loader(
     """Every image of every split once, over all ranks; each step yields batches of one dataset and of equal sizes, so
     that nothing is padded.
     """
-    samples = ConcatDataset([EvaluationSamples(dataset, pipeline.evaluation()) for dataset, pipeline in datasets])
+    samples: ConcatDataset[Sample] = ConcatDataset(
+        [EvaluationSamples(dataset, pipeline.evaluation()) for dataset, pipeline in datasets]
+    )
     return DataLoader(
         samples,  # type: ignore[arg-type]  # collated: list[Batch]
         batch_size=batch_size,
@@ -222,16 +224,7 @@ def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDatas
     Raises:
         MultisegError: the name, reader, root or split is wrong.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise MultisegError(f"dataset name '{name}': only letters, digits, '_' and '-' can be used.")
-    if name in _RESERVED or hasattr(torch.nn.ModuleDict(), name):  # names of classifiers and taxonomies
-        raise MultisegError(f"dataset name '{name}' means something else here; choose another, as in my_{name}.")
-    if not Path(entry.root).exists():
-        raise MultisegError(f"dataset '{name}': the folder {entry.root} does not exist.")
-    reader_name = entry.reader or name
-    if entry.reader is None and name not in all_readers() and (Path(entry.root) / "dataset.yaml").is_file():
-        reader_name = "folder"
-    reader = find_reader(reader_name)
+    reader = reader_of(name, entry)
     split = {"train": entry.train, "val": entry.val}.get(role, role)
     if split is None:
         splits = reader.splits_of(Path(entry.root))
@@ -242,6 +235,29 @@ def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDatas
             )
         split = splits[0] if role == "train" else splits[1]
     return reader(Path(entry.root), split, name)
+
+
+def reader_of(name: str, entry: DatasetEntry) -> type[SegmentationDataset]:
+    """What reads a dataset, before any of its splits is opened.
+
+    Raises:
+        MultisegError: the name or reader is wrong, or the root does not exist.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise MultisegError(f"dataset name '{name}': only letters, digits, '_' and '-' can be used.")
+    if name in _RESERVED or hasattr(torch.nn.ModuleDict(), name):  # names of classifiers and taxonomies
+        raise MultisegError(f"dataset name '{name}' means something else here; choose another, as in my_{name}.")
+    if not Path(entry.root).exists():
+        raise MultisegError(f"dataset '{name}': the folder {entry.root} does not exist.")
+    reader_name = entry.reader or name
+    if entry.reader is None and name not in all_readers() and _is_described(Path(entry.root)):
+        reader_name = "folder"
+    return find_reader(reader_name)
+
+
+def _is_described(root: Path) -> bool:
+    """Whether a root, or a folder in it, holds a dataset.yaml: like other readers, `folder` takes the parent, too."""
+    return any(path.is_file() for path in (root / "dataset.yaml", *root.glob("*/dataset.yaml")))
 
 
 def dataset_pipeline(pipeline: Pipeline, name: str, entry: DatasetEntry) -> Pipeline:

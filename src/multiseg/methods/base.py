@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +24,7 @@ from multiseg.losses.cross_entropy import cross_entropy_sum
 from multiseg.networks.segmentation_network import Features, SegmentationNetwork, upsample
 from multiseg.optim.optimizers import OptimizerSpec
 from multiseg.optim.schedules import Schedule
+from multiseg.taxonomy import Relation
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class SegmentationMethod(LightningModule):
     """A network trained on one or many datasets, each image judged in its own dataset's classes.
 
     A method says which taxonomies it predicts in (`taxonomies`), how features become logits (`classify`) and what a
-    dataset's labels are to it (`targets`). Its loss is then the cross-entropy below; a method with another one
-    overrides `training_step`.
+    dataset's labels are to it (`targets`). Its loss is then the cross-entropy below. A method with another loss of
+    pixels overrides `pixel_loss`, one whose loss is no sum over pixels `training_step`.
 
         L = s · Σ_k (n_k / n) · 1/N_k Σ_{i ∈ labelled pixels of dataset k} -log p_k(y_i | x_i)
 
@@ -95,6 +96,10 @@ class SegmentationMethod(LightningModule):
         """The label spaces in which it can predict, by name. A training dataset among them is evaluated."""
         return self.spaces
 
+    def known_relations(self) -> list[Relation]:
+        """How the classes of taxonomies that are no dataset's relate to those of the training datasets."""
+        return []
+
     @abstractmethod
     def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
         """Logits of some of the images in a taxonomy's classes: the main head's, then, in training, the auxiliary
@@ -106,6 +111,19 @@ class SegmentationMethod(LightningModule):
     def targets(self, labels: Tensor, dataset: str) -> Tensor:
         """A dataset's labels as the method learns them. Shape: (B, H, W) int64 to the same."""
         return labels
+
+    def pixel_loss(self, logits: Tensor, labels: Tensor, dataset: str) -> Tensor:
+        """The sum of the losses of a dataset's labelled pixels; each -log p(y | x) here.
+
+        Args:
+            logits: (B, K, H, W) float32 of `classify`, enlarged to the size of the labels.
+            labels: (B, H, W) int64 of `targets`, with `IGNORE`.
+            dataset: whose images they are.
+
+        Returns:
+            (); zero, still on the graph, where nothing is labelled.
+        """
+        return cross_entropy_sum(logits, labels, IGNORE)
 
     # Training
 
@@ -119,9 +137,9 @@ class SegmentationMethod(LightningModule):
             # A dataset absent from this process takes part with no image: its classifier gets a zero gradient, not
             # none, so that DDP finds every parameter used and one process does the same as many.
             main, *auxiliary = self.classify(features, name, rows_of.get(name, []))
-            loss = self._cross_entropy(main, labels[name], self.network.stride)
+            loss = self._enlarged_loss(main, labels[name], name, self.network.stride)
             for logits in auxiliary:
-                second = self._cross_entropy(logits, labels[name], self.network.auxiliary_stride)
+                second = self._enlarged_loss(logits, labels[name], name, self.network.auxiliary_stride)
                 loss = loss + self.auxiliary_weight * second
             losses[name] = loss / pixels[name].clamp(min=1)
         present = [name for name in self.spaces if images[name]]
@@ -131,10 +149,9 @@ class SegmentationMethod(LightningModule):
         # DDP averages gradients over processes; the counts above are global, so the sum is wanted
         return scale * self.world_size * torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
 
-    @staticmethod
-    def _cross_entropy(logits: Tensor, labels: Tensor, stride: int) -> Tensor:
+    def _enlarged_loss(self, logits: Tensor, labels: Tensor, dataset: str, stride: int) -> Tensor:
         height, width = labels.shape[-2:]
-        return cross_entropy_sum(upsample(logits.float(), stride, (height, width)), labels, IGNORE)
+        return self.pixel_loss(upsample(logits.float(), stride, (height, width)), labels, dataset)
 
     def _global_counts(self, labels: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[str, Tensor]]:
         """Images, and labelled pixels as () tensors, of each dataset in the batches of all processes."""
@@ -189,10 +206,36 @@ class SegmentationMethod(LightningModule):
 
     def predict_labels(self, images: Tensor, size: Sequence[int], taxonomy: str) -> Tensor:
         """Label maps of a given size. Shape: (B, 3, h, w) uint8 to (B, H, W) int64."""
+        return self._label_maps(lambda inputs: self._logits(inputs, taxonomy), images, size, taxonomy)
+
+    def predict_in_all(self, images: Tensor, size: Sequence[int], taxonomies: Iterable[str]) -> dict[str, Tensor]:
+        """Label maps of a given size in several taxonomies, for which the network runs once.
+
+        Shape: images (B, 3, h, w) uint8; each of the maps (B, H, W) int64.
+        """
+        passes: list[Features] = []
+
+        def predict(taxonomy: str) -> Tensor:
+            earlier = iter(tuple(passes))  # scales, mirror images and windows come in the same order each time
+
+            def logits(inputs: Tensor) -> Tensor:
+                features = next(earlier, None)
+                if features is None:
+                    features = self.network(inputs)
+                    passes.append(features)
+                return self.classify(features, taxonomy, range(len(inputs)))[0]
+
+            return self._label_maps(logits, images, size, taxonomy)
+
+        return {taxonomy: predict(taxonomy) for taxonomy in taxonomies}
+
+    def _label_maps(
+        self, forward: Callable[[Tensor], Tensor], images: Tensor, size: Sequence[int], taxonomy: str
+    ) -> Tensor:
         if taxonomy not in self.taxonomies:
             raise MultisegError(f"this model has no taxonomy '{taxonomy}'; {did_you_mean(taxonomy, self.taxonomies)}")
         return predict_labels(
-            lambda inputs: self._logits(inputs, taxonomy),
+            forward,
             self.normalize(images),
             (int(size[0]), int(size[1])),
             scales=self.inference.scales,
@@ -210,7 +253,7 @@ class SegmentationMethod(LightningModule):
             if name in self.taxonomies
         }
 
-    def validation_step(self, batches: list[Batch], batch_idx: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, batches: list[Batch], batch_idx: int) -> None:
         for batch in batches:
             name = batch.spaces[0].name
             if name in self.matrices:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from multiseg.label_space import IGNORE, LabelSpace, find_space
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.pixel_classifier import PixelClassifier
 from multiseg.networks.segmentation_network import Features, SegmentationNetwork
-from multiseg.taxonomy import read_relations, remap_by_name, remap_by_relations
+from multiseg.taxonomy import Relation, remap_by_name, remap_by_relations
 
 
 class LabelRemap(SegmentationMethod):
@@ -23,7 +22,8 @@ class LabelRemap(SegmentationMethod):
     Args:
         spaces, network, **common: see `SegmentationMethod`.
         target: the dataset whose classes are learnt; by default the first. Only it is evaluated.
-        relations: TSV (see `multiseg.taxonomy`); by default classes are matched by name.
+        relations: between the classes of the datasets, in a recipe the path of a TSV (see `multiseg.taxonomy`); by
+            default classes are matched by name.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class LabelRemap(SegmentationMethod):
         spaces: list[LabelSpace],
         network: SegmentationNetwork,
         target: str | None = None,
-        relations: Path | None = None,
+        relations: list[Relation] | None = None,
         **common: Any,
     ) -> None:
         super().__init__(spaces, network, **common)
@@ -43,14 +43,13 @@ class LabelRemap(SegmentationMethod):
         """The tables from every dataset's ids to the target's: needed to train, not to predict."""
         if stage != "fit":
             return
-        facts = read_relations(self.relations, self.spaces.values()) if self.relations else None
         for name, space in self.spaces.items():
             if name == self.target.name:
                 table = tuple(range(len(space)))
-            elif facts is None:
+            elif self.relations is None:
                 table = remap_by_name(space, self.target).table
             else:
-                table = remap_by_relations(space, self.target, facts).table
+                table = remap_by_relations(space, self.target, self.relations).table
             self.register_buffer(f"table_{name}", torch.tensor([*table, IGNORE]), persistent=False)
 
     @property
