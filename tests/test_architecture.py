@@ -33,10 +33,6 @@ ALLOWED = {
     "weights": set(),
     "batch": {"label_space"},
     "taxonomy": {"label_space"},
-    "universal_space": {"label_space", "taxonomy"},
-    "name_conflicts": {"label_space", "taxonomy"},
-    "master_table": {"label_space", "taxonomy", "universal_space"},
-    "measured_relations": {"label_space", "taxonomy", "name_conflicts"},
     "synthetic": {"label_space"},
     "datasets": {"label_space", "batch", "yaml_node"},
     "loading": {"label_space", "batch", "taxonomy", "datasets"},
@@ -44,10 +40,7 @@ ALLOWED = {
     "optim": set(),
     "networks": {"label_space", "batch", "weights"},
     "evaluation": {"label_space", "batch"},
-    "methods": {
-        *("label_space", "batch", "taxonomy", "universal_space", "weights"),
-        *("networks", "losses", "optim", "evaluation"),
-    },
+    "methods": {"label_space", "batch", "taxonomy", "weights", "networks", "losses", "optim", "evaluation"},
 }
 
 #: Parts whose modules are interchangeable: one can be added or deleted without looking at its neighbours.

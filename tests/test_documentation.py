@@ -22,7 +22,7 @@ from multiseg.datasets import find_reader
 from multiseg.datasets.folder import read_description
 from multiseg.instantiation import build, resolve
 from multiseg.label_space import LabelSpace
-from multiseg.taxonomy import read_relations
+from multiseg.taxonomy.relations import read_relations
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"

@@ -77,14 +77,15 @@ class Parser(argparse.ArgumentParser):
             if wrong.startswith("-"):
                 raise MultisegError(f"{self.prog} has no option '{wrong}'; {did_you_mean(wrong, option_names(self))}")
         if match := re.match(r"argument COMMAND: invalid choice: '(.+?)'", message):
-            raise MultisegError(f"no command '{match[1]}'; {did_you_mean(match[1], command_parsers(self))}")
+            command = " ".join([*self.prog.split()[1:], match[1]])
+            raise MultisegError(f"no command '{command}'; {did_you_mean(match[1], command_parsers(self))}")
         raise MultisegError(f"{self.prog}: {message} (see {self.prog} --help)")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Unknown options are reported by the command they were given to, which knows the nearest valid one."""
         given, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            command_parsers(self)[given.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+            given.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return given
 
 
@@ -94,9 +95,9 @@ def option_names(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def command_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parser of each command."""
-    action = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(action.choices)
+    """The parser of each command, or of each part of a command; none where it has no parts."""
+    actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return {name: inner for action in actions for name, inner in action.choices.items()}
 
 
 def split_overrides(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -129,7 +130,7 @@ def _command(commands: Any, name: str, run: Command, help_text: str, example: st
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=help_text, description=help_text, epilog=f"example: {example}", allow_abbrev=False
     )
-    command.set_defaults(run_command=run)
+    command.set_defaults(run_command=run, parser=command)
     return command
 
 
@@ -171,14 +172,23 @@ def _add_synth(commands: Any) -> None:
     command.add_argument("dir", type=Path, metavar="DIR")
     command.add_argument("--images", type=int, default=100, help="training images of each dataset (default: 100)")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--layouts",
+        nargs="+",
+        metavar="NAME",
+        default=[],
+        help="write scenes in these official layouts instead, labelled as that dataset would: readers' names, or 'all'",
+    )
+    command.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     command.add_argument("--json", action="store_true", help="print the roots as JSON")
 
 
 def _synth(given: argparse.Namespace) -> int:
     from multiseg.console import results
-    from multiseg.synthetic import write_datasets
+    from multiseg.synthetic import all_layouts, write_datasets
 
-    roots = write_datasets(given.dir, images=given.images, seed=given.seed)
+    layouts = list(all_layouts()) if given.layouts == ["all"] else given.layouts
+    roots = write_datasets(given.dir, given.images, given.seed, domains=layouts or None, workers=given.workers)
     if given.json:
         print(json.dumps({name: str(root) for name, root in roots.items()}))
     else:
@@ -194,23 +204,111 @@ def _add_datasets(commands: Any) -> None:
     command = _command(
         commands,
         "datasets",
-        _datasets,
-        "list the readers, or check datasets for everything that would stop or spoil training",
+        _list_datasets,
+        "list the readers, describe own data, check datasets before training, or see what is in them",
         "multiseg datasets check camvid=/d/CamVid idd_lite=/d/idd20k_lite",
     )
-    command.add_argument("what", choices=["list", "check"], nargs="?", default="list")
-    command.add_argument("datasets", nargs="*", metavar="NAME=ROOT")
     command.add_argument("--json", action="store_true", help="machine-readable output")
+    parts = command.add_subparsers(metavar="COMMAND")  # without one: list
+    _add_datasets_list(parts)
+    _add_datasets_check(parts)
+    _add_datasets_stats(parts)
+    _add_datasets_init(parts)
 
 
-def _datasets(given: argparse.Namespace) -> int:
+def _add_json(command: argparse.ArgumentParser) -> None:
+    """Of a command below `datasets`, which has the option too: not given here, it keeps the value given there."""
+    command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="machine-readable output")
+
+
+def _add_datasets_list(commands: Any) -> None:
+    command = _command(
+        commands, "list", _list_datasets, "every dataset that can be read", "multiseg datasets list --json"
+    )
+    _add_json(command)
+
+
+def _list_datasets(given: argparse.Namespace) -> int:
     from multiseg import tables
 
-    if given.what == "list":
-        return tables.list_datasets(as_json=given.json)
-    if not given.datasets:
-        raise MultisegError("nothing to check: give NAME=ROOT.")
-    return tables.check_datasets(given.datasets, as_json=given.json)
+    return tables.list_datasets(as_json=given.json)
+
+
+def _add_datasets_check(commands: Any) -> None:
+    command = _command(
+        commands,
+        "check",
+        _check_datasets,
+        "find everything that would stop or spoil training; the exit code is 1 where there are errors",
+        "multiseg datasets check camvid=/d/CamVid idd_lite=/d/idd20k_lite --strict",
+    )
+    command.add_argument("datasets", nargs="+", metavar="NAME=ROOT")
+    command.add_argument(
+        "--split", action="append", metavar="S", help="only this one; may be repeated (default: all that are there)"
+    )
+    command.add_argument("--limit", type=int, metavar="N", help="decode only N images of each split, evenly spread")
+    command.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core, at most eight)")
+    command.add_argument("--strict", action="store_true", help="exit with 1 where there are warnings, too")
+    _add_json(command)
+
+
+def _check_datasets(given: argparse.Namespace) -> int:
+    from multiseg import tables
+
+    return tables.check_datasets(
+        given.datasets, given.split, given.limit, given.workers, strict=given.strict, as_json=given.json
+    )
+
+
+def _add_datasets_stats(commands: Any) -> None:
+    command = _command(
+        commands,
+        "stats",
+        _count_datasets,
+        "how often every class occurs, how large images are; with --out also as a chart and a sheet of pictures",
+        "multiseg datasets stats camvid=/d/CamVid idd_lite=/d/idd20k_lite --out stats",
+    )
+    command.add_argument("datasets", nargs="+", metavar="NAME=ROOT")
+    command.add_argument("--split", action="append", metavar="S", help="may be repeated (default: the one trained on)")
+    command.add_argument("--limit", type=int, metavar="N", help="read only N masks of each split, evenly spread")
+    command.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core, at most eight)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="write a chart and a contact sheet of each split here")
+    command.add_argument(
+        "--images", type=int, metavar="N", help="pictures on a sheet (default: as many as show every class, 12 to 40)"
+    )
+    _add_json(command)
+
+
+def _count_datasets(given: argparse.Namespace) -> int:
+    from multiseg.dataset_report import count_datasets
+
+    return count_datasets(
+        given.datasets, given.split, given.limit, given.workers, given.out, given.images, as_json=given.json
+    )
+
+
+def _add_datasets_init(commands: Any) -> None:
+    command = _command(
+        commands,
+        "init",
+        _init_dataset,
+        "describe a folder of your own images and masks: write a dataset.yaml from what is found, for you to edit",
+        "multiseg datasets init harbour",
+    )
+    command.add_argument("root", type=Path, metavar="ROOT")
+    command.add_argument("--out", type=Path, metavar="FILE", help="default: ROOT/dataset.yaml, where it is looked for")
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the file, describe what has a reader of its own, and take blurred masks as they are",
+    )
+    command.add_argument("--yes", action="store_true", help="ask nothing, take all guesses")
+
+
+def _init_dataset(given: argparse.Namespace) -> int:
+    from multiseg.wizard.dialogue import run
+
+    return run(given.root, given.out, given.force, given.yes)
 
 
 # taxonomy
@@ -221,19 +319,43 @@ def _add_taxonomy(commands: Any) -> None:
         commands,
         "taxonomy",
         _taxonomy,
-        "how the classes of several datasets relate: shared names, classes without partner; as an editable TSV",
+        "how the classes of several datasets relate: by their names, by a table, or measured with a trained model",
         "multiseg taxonomy camvid=/d/CamVid idd_lite=/d/idd20k_lite --out relations.tsv",
     )
-    command.add_argument("datasets", nargs="+", metavar="NAME=ROOT")
-    command.add_argument("--by", default="name", metavar="name|TSV", help="'name', or a TSV of relations to check")
-    command.add_argument("--out", type=Path, metavar="FILE", help="write the relations as TSV")
+    command.add_argument("datasets", nargs="*", metavar="NAME=ROOT", help="with --model: default the run's own")
+    command.add_argument(
+        "--by", default="name", metavar="name|TSV", help="'name', a TSV of relations, or a master table such as MSeg's"
+    )
+    command.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="the column of a dataset in a master table (default: the one of the most similar name)",
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the relations")
+    command.add_argument(
+        "--format", choices=["tsv", "mseg"], default="tsv", help="of --out: a TSV of relations, or a master table"
+    )
+    command.add_argument("--all", action="store_true", help="shorten no list")
     command.add_argument("--json", action="store_true", help="machine-readable output")
+    command.add_argument("--model", type=Path, metavar="RUN", help="measure: what this model suggests, with evidence")
+    command.add_argument("--split", help="to measure on (default: the one each dataset is evaluated on in training)")
+    command.add_argument("--limit", type=int, metavar="N", help="measure on N images of each only, evenly spread")
+    command.add_argument(
+        "--threshold", type=float, metavar="T", help="share from which a class is part of another (default: 0.7)"
+    )
+    _add_inference(command)
 
 
 def _taxonomy(given: argparse.Namespace) -> int:
-    from multiseg import tables
+    if given.model:
+        from multiseg.measured_report import show_measured_taxonomy
 
-    return tables.show_taxonomy(given.datasets, by=given.by, out=given.out, as_json=given.json)
+        return show_measured_taxonomy(given)
+    from multiseg.taxonomy_report import show_taxonomy
+
+    return show_taxonomy(given)
 
 
 # recipes

@@ -25,7 +25,7 @@ from multiseg.methods.base import SegmentationMethod
 from multiseg.predictor import Evaluation, Predictor
 from multiseg.run_folder import RunFolder, load_model
 from multiseg.tables import mean_miou, open_named, show_classes, show_metrics
-from multiseg.taxonomy import (
+from multiseg.taxonomy.relations import (
     Relation,
     Remapping,
     read_relations,
@@ -33,7 +33,7 @@ from multiseg.taxonomy import (
     remap_by_name,
     remap_by_relations,
 )
-from multiseg.universal_space import implied_relations
+from multiseg.taxonomy.universal_space import implied_relations
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 

@@ -22,7 +22,7 @@ from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DataModule
 from multiseg.methods.base import SegmentationMethod
-from multiseg.taxonomy import Relation, read_relations
+from multiseg.taxonomy.relations import Relation, read_relations
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from multiseg.loading.transforms import Pipeline, ResizeImage
 from multiseg.methods.base import Inference
 from multiseg.precision import autocast_dtype
 from multiseg.run_folder import Model, RunFolder, load_model
-from multiseg.taxonomy import Remapping
+from multiseg.taxonomy.relations import Remapping
 
 
 class Predictor:

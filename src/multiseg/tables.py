@@ -9,14 +9,12 @@ from typing import Any
 
 from rich.table import Table
 
-from multiseg.checking import check_dataset
+from multiseg.checking import SEVERITIES, CheckReport, broken_split, check_dataset, compare_splits
 from multiseg.configuration import parse_data
 from multiseg.console import progress_bar, results, say
 from multiseg.datasets import SegmentationDataset, all_readers
-from multiseg.errors import EmptySplitError
-from multiseg.label_space import LabelSpace, same_name, union_by_name
-from multiseg.loading.datamodule import DatasetEntry, open_dataset
-from multiseg.taxonomy import read_relations, relations_by_name, write_relations
+from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
+from multiseg.loading.datamodule import DatasetEntry, open_dataset, reader_of
 
 
 def open_named(arguments: Sequence[str], role: str) -> dict[str, SegmentationDataset]:
@@ -26,8 +24,11 @@ def open_named(arguments: Sequence[str], role: str) -> dict[str, SegmentationDat
         arguments: of the command line.
         role: "train", "val", or the name of a split.
     """
-    entries = {name: DatasetEntry(Path(e["root"]), e.get("reader")) for name, e in parse_data(arguments).items()}
-    return {name: open_dataset(name, entry, role) for name, entry in entries.items()}
+    return {name: open_dataset(name, entry, role) for name, entry in _entries(arguments).items()}
+
+
+def _entries(arguments: Sequence[str]) -> dict[str, DatasetEntry]:
+    return {name: DatasetEntry(Path(e["root"]), e.get("reader")) for name, e in parse_data(arguments).items()}
 
 
 def list_datasets(as_json: bool) -> int:
@@ -56,57 +57,75 @@ def list_datasets(as_json: bool) -> int:
     return 0
 
 
-def check_datasets(arguments: Sequence[str], as_json: bool) -> int:
-    """`multiseg datasets check`: every split of every dataset. Returns 1 where something would stop training."""
-    reports = []
-    for name, dataset in open_named(arguments, "train").items():
-        for split in dataset.splits:
-            try:
-                part = type(dataset)(dataset.root, split, name)
-            except EmptySplitError as error:
-                say(f"{name} {split}: not there ({str(error).splitlines()[0]})")
-                continue
-            with progress_bar(f"{name} {split}", len(part)) as advance:
-                reports.append(check_dataset(part, progress=lambda done, _total: advance(done)))
+def check_datasets(
+    arguments: Sequence[str],
+    splits: Sequence[str] | None,
+    limit: int | None,
+    workers: int | None,
+    strict: bool,
+    as_json: bool,
+) -> int:
+    """`multiseg datasets check`: the splits of every dataset, one by one and against one another.
+
+    Returns:
+        1 where there are errors or, if strict, warnings.
+    """
+    broken: list[CheckReport] = []
+    checked: list[tuple[SegmentationDataset, CheckReport]] = []
+    for part in open_splits(arguments, splits):
+        if isinstance(part, CheckReport):
+            broken.append(part)
+            continue
+        with progress_bar(f"{part.name} {part.split}", len(part)) as advance:
+            checked.append((part, check_dataset(part, workers, lambda done, _total: advance(done), limit)))
+    reports = [*broken, *compare_splits(checked)]
     if as_json:
         print(json.dumps([report.to_json() for report in reports], ensure_ascii=False))
     else:
         for report in reports:
             results.print(str(report), markup=False, soft_wrap=True)
-    return 0 if all(report.ok for report in reports) else 1
+        results.print(_verdict(reports), markup=False)
+    return 1 if any(not report.ok or (strict and report.warnings) for report in reports) else 0
 
 
-def show_taxonomy(arguments: Sequence[str], by: str, out: Path | None, as_json: bool) -> int:
-    """`multiseg taxonomy`: how the label spaces relate."""
-    spaces = [dataset.label_space for dataset in open_named(arguments, "train").values()]
-    relations = relations_by_name(spaces) if by == "name" else read_relations(Path(by), spaces)
-    related = {(r.from_dataset, r.from_class) for r in relations} | {(r.to_dataset, r.to_class) for r in relations}
-    alone = {s.name: [name for name in s.names if (s.name, name) not in related] for s in spaces}
-    if out:
-        write_relations(out, relations)
-        say(f"wrote {len(relations)} relations to {out}")
-    if as_json:
-        rows = [[r.from_dataset, r.from_class, r.relation, r.to_dataset, r.to_class] for r in relations]
-        union = [entry.name for entry in union_by_name(spaces).space.classes]
-        print(json.dumps({"relations": rows, "without_partner": alone, "union_by_name": union}, ensure_ascii=False))
-        return 0
-    results.print(_union_table(spaces))
-    results.print(f"\n{len(relations)} relations between classes of different datasets:", markup=False)
-    for relation in relations:
-        start, end = f"{relation.from_dataset}/{relation.from_class}", f"{relation.to_dataset}/{relation.to_class}"
-        results.print(f"  {start}  {relation.relation}  {end}", markup=False)
-    results.print("\nwithout partner:", markup=False)
-    for dataset, names in alone.items():
-        results.print(f"  {dataset}: {', '.join(names) or 'none'}", markup=False, soft_wrap=True)
-    return 0
+def open_splits(
+    arguments: Sequence[str], wanted: Sequence[str] | None = None
+) -> list[SegmentationDataset | CheckReport]:
+    """The splits of datasets given as NAME=ROOT; one that cannot be listed comes as the report that says why.
+
+    Args:
+        arguments: of the command line.
+        wanted: splits of each dataset; by default all that are there.
+
+    Raises:
+        MultisegError: a dataset cannot be opened at all, or a split that is wanted does not exist.
+    """
+    parts: list[SegmentationDataset | CheckReport] = []
+    for name, entry in _entries(arguments).items():
+        reader = reader_of(name, entry)
+        root = reader.find_root(entry.root)
+        valid = reader.splits_of(root)
+        for split in wanted or ():
+            if split not in valid:
+                raise MultisegError(f"{name} has no split '{split}'; {did_you_mean(split, valid)}")
+        absent: list[EmptySplitError] = []
+        for split in wanted or valid:
+            try:
+                parts.append(reader(root, split, name))
+            except EmptySplitError as error:
+                absent.append(error)
+                say(f"{name} {split}: not there ({str(error).splitlines()[0]})")
+            except MultisegError as error:
+                parts.append(broken_split(name, split, root, error))
+        if absent and (wanted or len(absent) == len(valid)):
+            raise absent[0]
+    return parts
 
 
-def _union_table(spaces: Sequence[LabelSpace]) -> Table:
-    table = Table("class (union by name)", *[space.name for space in spaces], box=None, pad_edge=False)
-    for entry in union_by_name(spaces).space.classes:
-        own = [next((name for name in space.names if same_name(name) == same_name(entry.name)), "") for space in spaces]
-        table.add_row(entry.name, *own)
-    return table
+def _verdict(reports: Sequence[CheckReport]) -> str:
+    kinds = {severity: sum(len(report.of_severity(severity)) for report in reports) for severity in SEVERITIES}
+    found = [f"{count} {severity}{'s' * (count != 1)}" for severity, count in kinds.items() if count]
+    return f"{len(reports)} split{'s' * (len(reports) != 1)} checked: {', '.join(found) or 'nothing found'}."
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 import tiny_run
 from multiseg.cli import main
 from multiseg.methods.label_remap import LabelRemap
-from multiseg.taxonomy import Relation, write_relations
+from multiseg.taxonomy.relations import Relation, write_relations
 
 
 def run_command(*arguments: object) -> int:

@@ -27,7 +27,7 @@ from multiseg.networks.segmentation_network import AuxiliaryHead, SegmentationNe
 from multiseg.optim.optimizers import SGD
 from multiseg.optim.schedules import Constant
 from multiseg.run_folder import RunFolder, load_model
-from multiseg.taxonomy import Relation, write_relations
+from multiseg.taxonomy.relations import Relation, write_relations
 
 FINE = LabelSpace("fine", tuple(LabelClass(n, (i,), (i, 9, 9)) for i, n in enumerate(["car", "bus", "sky"])))
 COARSE = LabelSpace("coarse", tuple(LabelClass(n, (i,), (9, i, 9)) for i, n in enumerate(["vehicle", "sky", "person"])))

@@ -24,7 +24,7 @@ from multiseg.losses.cross_entropy import cross_entropy_sum
 from multiseg.networks.segmentation_network import Features, SegmentationNetwork, upsample
 from multiseg.optim.optimizers import OptimizerSpec
 from multiseg.optim.schedules import Schedule
-from multiseg.taxonomy import Relation
+from multiseg.taxonomy.relations import Relation
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from multiseg.label_space import IGNORE, LabelSpace, find_space
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.pixel_classifier import PixelClassifier
 from multiseg.networks.segmentation_network import Features, SegmentationNetwork
-from multiseg.taxonomy import Relation, remap_by_name, remap_by_relations
+from multiseg.taxonomy.relations import Relation, remap_by_name, remap_by_relations
 
 
 class LabelRemap(SegmentationMethod):
@@ -22,8 +22,8 @@ class LabelRemap(SegmentationMethod):
     Args:
         spaces, network, **common: see `SegmentationMethod`.
         target: the dataset whose classes are learnt; by default the first. Only it is evaluated.
-        relations: between the classes of the datasets, in a recipe the path of a TSV (see `multiseg.taxonomy`); by
-            default classes are matched by name.
+        relations: between the classes of the datasets, in a recipe the path of a TSV (see
+            `multiseg.taxonomy.relations`); by default classes are matched by name.
     """
 
     def __init__(

@@ -14,21 +14,21 @@ from multiseg.losses.partial_label import partial_label_sum
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.pixel_classifier import PixelClassifier
 from multiseg.networks.segmentation_network import Features, SegmentationNetwork
-from multiseg.taxonomy import Relation, relations_by_name
-from multiseg.universal_space import universal_space
+from multiseg.taxonomy.relations import Relation, relations_by_name
+from multiseg.taxonomy.universal_space import universal_space
 
 
 class Universal(SegmentationMethod):
     """Partial labels over a universal taxonomy (Bevandić et al., WACV 2022).
 
     The classifier tells *atoms* apart, classes so fine that every dataset's class is a set of them
-    (`multiseg.universal_space`). A label says only that the pixel is one of its set: what the model learns about is the
-    sum of their probabilities. So no right answer counts as wrong, and a class that one dataset splits is told apart in
-    the images of all.
+    (`multiseg.taxonomy.universal_space`). A label says only that the pixel is one of its set: what the model learns
+    about is the sum of their probabilities. So no right answer counts as wrong, and a class that one dataset splits is
+    told apart in the images of all.
 
     Predictions in a dataset's taxonomy choose the class of the largest sum; predictions in the taxonomy `universal`
     choose an atom. The relations are part of the configuration, so a saved model builds the same atoms without the
-    file.
+    file; the sets are saved with the weights, so that a later way of finding atoms cannot change what they mean.
 
     Args:
         spaces, network, **common: see `SegmentationMethod`.

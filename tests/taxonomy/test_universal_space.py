@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from multiseg.datasets import find_reader
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelClass, LabelSpace, union_by_name
-from multiseg.taxonomy import Relation, read_relations, relations_by_name
-from multiseg.universal_space import UniversalSpace, implied_relations, universal_space
+from multiseg.taxonomy.relations import Relation, read_relations, relations_by_name
+from multiseg.taxonomy.universal_space import UniversalSpace, implied_relations, universal_space
 
 World = dict[str, dict[str, frozenset[int]]]
 
@@ -292,7 +292,7 @@ def test_implied_relations_are_those_of_every_way(world: World) -> None:
 
 
 def test_the_example_of_the_documentation_builds() -> None:
-    path = Path(__file__).parents[1] / "docs/assets/street_relations.tsv"
+    path = Path(__file__).parents[2] / "docs/assets/street_relations.tsv"
     spaces = [find_reader(name).label_space for name in ("camvid", "idd_lite", "labelmefacade_swapped")]
     relations = read_relations(path, spaces)
     assert relations == read_relations(path)  # no dataset is misspelt

@@ -7,7 +7,7 @@ import pytest
 
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
-from multiseg.taxonomy import (
+from multiseg.taxonomy.relations import (
     Relation,
     read_relations,
     relations_by_name,

@@ -1,8 +1,8 @@
 """One label space of disjoint classes for datasets whose classes are not: what each dataset's label may stand for.
 
-Relations say which classes are the same, contain one another or overlap (see `multiseg.taxonomy`). From them follow the
-*atoms*, the cells that the classes of all datasets cut the visual world into, and for each class the set of atoms it
-stands for (Bevandić et al.: "Multi-domain semantic segmentation with overlapping labels", WACV 2022, section 3). Their
+Relations say which classes are the same, contain one another or overlap (see `multiseg.taxonomy.relations`). From them
+follow the *atoms*, the cells that the classes of all datasets cut the visual world into, and for each class the set of
+atoms it stands for (Bevandić et al.: "Multi-domain semantic segmentation with overlapping labels", WACV 2022). Their
 universal taxonomy was made by hand; here it is computed.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelClass, LabelSpace, same_name
-from multiseg.taxonomy import Relation
+from multiseg.taxonomy.relations import Relation
 
 #: The name of every universal label space.
 UNIVERSAL = "universal"
