@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 #: Title of each page of the Python reference, and the parts of the package on it.
 API = {
     "label-spaces": ("Label spaces and batches", ("label_space", "taxonomy", "batch", "errors")),
-    "datasets": ("Datasets", ("datasets", "checking")),
+    "datasets": ("Datasets", ("datasets", "checking", "dataset_statistics", "wizard")),
     "loading": ("Loading", ("loading",)),
     "networks": ("Networks", ("networks", "weights")),
     "losses": ("Losses", ("losses",)),
@@ -53,16 +53,24 @@ is the folder of the official layout, or its parent.
 
 `train` also takes `--KEY VALUE` for any key of the [configuration](configuration.md).
 """
-    return "\n".join([intro, *(_command(name, parser) for name, parser in command_parsers(make_parser()).items())])
+    return "\n".join([intro, *_commands(make_parser(), "##")])
 
 
-def _command(name: str, parser: argparse.ArgumentParser) -> str:
+def _commands(parser: argparse.ArgumentParser, mark: str) -> Iterator[str]:
+    """Every command of a parser, each followed by its own, one heading deeper."""
+    for command in command_parsers(parser).values():
+        yield _command(command, mark)
+        yield from _commands(command, f"{mark}#")
+
+
+def _command(parser: argparse.ArgumentParser, mark: str) -> str:
     parser.formatter_class = partial(argparse.HelpFormatter, width=100)  # type: ignore[assignment]
     actions = [action for action in parser._actions if action.help and action.dest != "help"]
     rows = [f"| {_invocation(action)} | {_cell(action.help)} |" for action in actions]
     purpose = parser.description or ""
     example = (parser.epilog or "").removeprefix("example: ")
-    lines = [f"## {name}", "", f"{purpose[:1].upper()}{purpose[1:]}.", "", "```text"]
+    name = parser.prog.removeprefix("multiseg ")
+    lines = [f"{mark} {name}", "", f"{purpose[:1].upper()}{purpose[1:]}.", "", "```text"]
     lines += [parser.format_usage().removeprefix("usage: ").rstrip(), "```", "", "| | |", "|---|---|", *rows, ""]
     return "\n".join([*lines, "For example:", "", "```bash", example, "```", ""])
 

@@ -1,43 +1,115 @@
 """What is wrong with a dataset, found before training starts rather than in its third hour.
 
-Every file is looked for, every header read; images and masks are decoded, all of them or an even sample.
+Every file is looked for; images and masks are decoded, all of them or an even sample.
 """
 
 from __future__ import annotations
 
+import glob
 import os
-import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multiseg.dataset_pass import Progress, evenly_spread, in_threads
 from multiseg.datasets import SegmentationDataset
-from multiseg.datasets.base import image_size, read_image
+from multiseg.datasets.base import PanopticDataset
 from multiseg.errors import MultisegError
-from multiseg.label_space import UnknownIdsError
+from multiseg.inspection import Inspection, inspect_sample
+from multiseg.label_space import raw_text
 
 #: So many file names, ids or classes are shown of each problem.
 _SHOWN = 5
 
-#: What each kind of problem is called, and what to do about it. Those of `_ERRORS` stop training.
-_ADVICE = {
-    "missing_image": "Images do not exist: put them back, or take their masks or lines out of the split.",
-    "missing_mask": "Masks do not exist: put them back, or take their images out of the split.",
-    "unreadable_image": "Images are damaged or truncated: copy or download them again.",
-    "unreadable_mask": "Masks are damaged, truncated or no masks: copy or export them again.",
-    "size_mismatch": "Masks have another size than their images: export both at the same size.",
-    "unknown_id": "Masks hold values that are neither a class nor ignored: add each to the classes or the ignored ids.",
-    "empty_mask": "Masks are ignored everywhere, nothing can be learned from them: leave them out of the split.",
-    "unseen_class": "Classes never occur in this split: it cannot teach them, and evaluation on it leaves them out.",
-    "withheld_labels": "The masks of this split are dummies, the true ones are withheld: only predict on it.",
+#: Where only some samples are decoded, the headers of so many are read: 120,000 pairs would take a quarter of a minute
+#: at least, and minutes from a slow disk.
+_HEADERS = 4000
+
+#: So many unknown ids are counted one by one; a dataset with more has another fault.
+_MOST_IDS = 10_000
+
+#: What a problem does: an error stops training, a warning may spoil it, a note is good to know.
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+#: Every kind of problem: how bad it is, what it is, and what to do about it.
+PROBLEMS: dict[str, tuple[Severity, str]] = {
+    "broken_split": ("error", "The split cannot be listed: mend what the line below names."),
+    "missing_image": ("error", "Images do not exist: put them back, or take their masks or lines out of the split."),
+    "missing_mask": ("error", "Masks do not exist: put them back, or take their images out of the split."),
+    "unreadable_image": ("error", "Images are damaged or truncated: copy or download them again."),
+    "unreadable_mask": ("error", "Masks are damaged, truncated or no masks: copy or export them again."),
+    "colored_mask": (
+        "error",
+        "Masks hold colours where ids are expected: give the masks of ids, or say 'encoding: colors' in dataset.yaml.",
+    ),
+    "lossy_mask": ("error", "Masks are JPEG, which blurs ids into others: export them again from the source, as PNG."),
+    "size_mismatch": ("error", "Masks have another size than their images: export both at the same size."),
+    "unknown_id": (
+        "error",
+        "Masks hold values that are neither a class nor ignored: add each to the classes or the ignored ids.",
+    ),
+    "unknown_segment": (
+        "error",
+        "Masks hold segments without a class or a record: take masks and records from the same release.",
+    ),
+    "uncolored_mask": (
+        "warning",
+        "Masks are grey where colours are expected: if they hold ids, take 'encoding: colors' out of dataset.yaml.",
+    ),
+    "odd_mask": (
+        "warning",
+        "Masks are saved in another mode than most: see that their values mean the same, and save all alike.",
+    ),
+    "unclear_turn": (
+        "warning",
+        "Images are turned by an EXIF tag, masks never are: see that they fit, or turn the pixels and drop the tag.",
+    ),
+    "duplicate_image": ("warning", "The same picture occurs again in the split: leave one out, or it counts twice."),
+    "leaked_image": (
+        "warning",
+        "The same picture is in a split that must share none: leave one out, or scores come out too good.",
+    ),
+    "empty_mask": ("warning", "Masks are ignored everywhere, nothing can be learned from them: leave them out."),
+    "unseen_class": (
+        "warning",
+        "Classes never occur in this split: it cannot teach them, and evaluation on it leaves them out.",
+    ),
+    "withheld_labels": ("warning", "The masks of this split are dummies, the true ones are withheld: only predict."),
+    "shared_image": ("note", "The same picture is in another dataset: it is seen more often in a run with both."),
+    "overlapping_split": ("note", "The split lists files of another one: train on one of the two."),
+    "turned_image": ("note", "Images are turned on reading, by an EXIF tag; their masks have the turned size."),
+    "grey_image": ("note", "Images are grey: they are read with three equal channels."),
+    "transparent_image": ("note", "Images have transparency: it is dropped."),
+    "cmyk_image": (
+        "note",
+        "Images are CMYK: they are read as RGB, and colours may differ from what you see elsewhere.",
+    ),
+    "deep_image": ("note", "Images have 16 bits a channel: the upper eight are read."),
+    "multichannel_mask": ("note", "Masks of ids are saved with several channels: the first is read; grey takes less."),
+    "deep_mask": ("note", "Masks have 16 bits, though no id needs more than 8."),
+    "unseen_segment": ("note", "Records name segments that their mask does not show: they are left out."),
 }
-_ERRORS = ("missing_image", "missing_mask", "unreadable_image", "unreadable_mask", "size_mismatch", "unknown_id")
+
+#: Pillow's modes of masks, for people.
+_MODES = {
+    "1": "1-bit grey",
+    "L": "8-bit grey",
+    "I;16": "16-bit grey",
+    "I;16B": "16-bit grey",
+    "I": "32-bit grey",
+    "P": "palette",
+    "LA": "grey with transparency",
+    "PA": "palette with transparency",
+    "RGBA": "RGB with transparency",
+}
+_ONE_CHANNEL = ("1", "L", "I;16", "I;16B", "I", "P")
 
 
 @dataclass(frozen=True)
@@ -45,7 +117,7 @@ class Problem:
     """One kind of problem in one split.
 
     Args:
-        kind: a key such as `missing_mask`.
+        kind: a key of `PROBLEMS`.
         count: how many files have it; for `unknown_id` how many values, for `unseen_class` how many classes.
         examples: the first few of them, with details; files are relative to the root of the dataset.
     """
@@ -55,20 +127,23 @@ class Problem:
     examples: tuple[str, ...]
 
     @property
+    def severity(self) -> Severity:
+        return PROBLEMS[self.kind][0]
+
+    @property
     def is_error(self) -> bool:
         """Whether it stops training."""
-        return self.kind in _ERRORS
+        return self.severity == "error"
 
     @property
     def advice(self) -> str:
         """What it is and what to do about it, in one line."""
-        return _ADVICE[self.kind]
+        return PROBLEMS[self.kind][1]
 
     def __str__(self) -> str:
-        severity = "error" if self.is_error else "warning"
         rest = self.count - len(self.examples)
         more = (f"… and {rest} more",) if rest else ()
-        return "\n    ".join([f"{severity}: {self.kind} ×{self.count}. {self.advice}", *self.examples, *more])
+        return "\n    ".join([f"{self.severity}: {self.kind} ×{self.count}. {self.advice}", *self.examples, *more])
 
 
 @dataclass(frozen=True)
@@ -79,46 +154,60 @@ class CheckReport:
         dataset: its name in the run.
         split: the split looked at.
         root: the folder.
-        images: how many samples the split has; every header was read.
-        decoded: how many of them were decoded too.
-        problems: errors first, each kind once.
+        images: how many samples the split has; every file was looked for.
+        headers: of how many of them the headers were read.
+        decoded: how many of those were decoded too.
+        problems: errors first, then warnings, then notes; each kind once.
         class_pixels: labelled pixels of each class, in the decoded masks.
         ignored_pixels: the remaining ones.
+        digests: the content of each image as a number, 0 where it was not decoded, by which `compare_splits` finds
+            pictures again. Shape: (images,) uint64.
     """
 
     dataset: str
     split: str
     root: str
     images: int
+    headers: int
     decoded: int
     problems: tuple[Problem, ...]
     class_pixels: dict[str, int]
     ignored_pixels: int
+    digests: NDArray[np.uint64] = field(compare=False, repr=False)
+
+    def of_severity(self, severity: Severity) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == severity)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         """What stops training."""
-        return tuple(problem for problem in self.problems if problem.is_error)
+        return self.of_severity("error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """What is odd, but no obstacle."""
-        return tuple(problem for problem in self.problems if not problem.is_error)
+        """What may spoil it."""
+        return self.of_severity("warning")
 
     @property
     def ok(self) -> bool:
         return not self.errors
 
     def __str__(self) -> str:
-        decoded = "all decoded" if self.decoded == self.images else f"{self.decoded} decoded"
+        looked_at = "all decoded" if self.decoded == self.images else f"{self.decoded} decoded"
+        if self.headers < self.images:
+            looked_at += f", headers of {self.headers} read"
         plural = "s" if len(self.errors) > 1 else ""
         verdict = "ok" if self.ok else f"{len(self.errors)} kind{plural} of error"
-        title = f"{self.dataset}/{self.split}: {self.images} images, {decoded}: {verdict}"
+        title = f"{self.dataset}/{self.split}: {self.images} images, {looked_at}: {verdict}"
         return "\n  ".join([title, *map(str, self.problems)])
 
     def to_json(self) -> dict[str, Any]:
-        problems = [{**asdict(p), "is_error": p.is_error, "advice": p.advice} for p in self.problems]
-        return {**asdict(self), "ok": self.ok, "problems": problems}
+        facts = asdict(replace(self, digests=np.zeros(0, np.uint64)))
+        del facts["digests"]
+        problems = [
+            {**asdict(p), "severity": p.severity, "is_error": p.is_error, "advice": p.advice} for p in self.problems
+        ]
+        return {**facts, "ok": self.ok, "problems": problems}
 
     def raise_for_errors(self) -> None:
         """Does nothing where training can start.
@@ -135,69 +224,129 @@ class CheckReport:
         raise MultisegError(f"{self.dataset}/{self.split}: {what}\nTo see all: {command}")
 
 
-def check_dataset(
-    dataset: SegmentationDataset,
-    workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    limit: int | None = None,
-) -> CheckReport:
-    """Looks for what would stop or spoil training.
-
-    Args:
-        dataset: one split of it.
-        workers: threads that decode, by default one a core and at most eight. Both decoders let go of Python's lock, so
-            threads are as fast as forked processes, and several times as fast as spawned ones.
-        progress: called with (done, total) now and then.
-        limit: decode only so many samples, spread evenly over the split; of the others the headers are read. Whether a
-            class is never seen is not said then.
+def samples_to_check(total: int, limit: int | None) -> tuple[Sequence[int], Sequence[int]]:
+    """The places whose headers `check_dataset` reads, and those among them that it decodes.
 
     Raises:
         MultisegError: the limit is not positive.
     """
-    if limit is not None and limit < 1:
-        raise MultisegError(f"the limit of a check is at least 1, not {limit}.")
+    decoded = evenly_spread(total, limit)
+    if len(decoded) == total:
+        return decoded, decoded
+    return sorted({*decoded, *evenly_spread(total, max(_HEADERS, len(decoded)))}), decoded
+
+
+def check_dataset(
+    dataset: SegmentationDataset,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    limit: int | None = None,
+) -> CheckReport:
+    """Looks for what would stop or spoil training.
+
+    Every file is looked for (a third of a second for 120,000 pairs), and every one decoded. With a limit this is a
+    matter of seconds for any dataset: an even sample is decoded, and of a larger one, of a few thousand, the headers
+    are read; the command `multiseg datasets check` is for looking at all.
+
+    Args:
+        dataset: one split of it.
+        workers: threads; by default one a core and at most eight.
+        progress: called now and then with how many of the samples looked into are done.
+        limit: decode only so many samples, spread evenly over the split. Whether a class is never seen is not said
+            then.
+
+    Raises:
+        MultisegError: the limit or the number of workers is not positive.
+    """
     total = len(dataset)
-    # samples 0, n/limit, 2n/limit, ...
-    sampled = None if limit is None or limit >= total else {place * total // limit for place in range(limit)}
-    findings = _Findings(dataset)
+    headers, decoded = samples_to_check(total, limit)
     missing_images, missing_masks = dataset.missing_files()
-    for kind, missing in (("missing_image", missing_images), ("missing_mask", missing_masks)):
-        for index in missing:
-            findings.add(kind, dataset.pairs[index][kind == "missing_mask"])
-    no_image, no_mask = set(missing_images), set(missing_masks)
+    findings = _Findings(dataset)
+    for kind, part, missing in (("missing_image", 0, missing_images), ("missing_mask", 1, missing_masks)):
+        paths = [dataset.pairs[index][part] for index in missing]
+        findings.add(kind, [*(_with_namesakes(dataset.root, path) for path in paths[:_SHOWN]), *paths[_SHOWN:]])
+    no_image, no_mask, to_decode = set(missing_images), set(missing_masks), set(decoded)
 
-    def look_at(chunk: range) -> list[_Sample]:
-        return [
-            _look_at(dataset, index, index not in no_image, index not in no_mask, sampled is None or index in sampled)
-            for index in chunk
-        ]
+    def look_at(index: int) -> Inspection:
+        return inspect_sample(dataset, index, index not in no_image, index not in no_mask, index in to_decode)
 
-    chunks = [range(start, min(start + 32, total)) for start in range(0, total, 32)]
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        try:
-            for chunk, samples in zip(chunks, pool.map(look_at, chunks), strict=True):
-                for sample in samples:
-                    findings.add_sample(sample)
-                if progress is not None:
-                    progress(chunk.stop, total)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C need not wait for the rest
-            raise
-    return findings.report(total, total if sampled is None else len(sampled))
+    for index, inspection in zip(headers, in_threads(look_at, headers, workers, progress), strict=True):
+        findings.add_sample(index, inspection)
+    return findings.report(total, len(headers), len(decoded))
 
 
-@dataclass
-class _Sample:
-    """What was found in one sample: problems as (kind, text), raw ids of no class, pixels ignored and of each class."""
+def _with_namesakes(root: Path, path: str) -> str:
+    """A missing file, and those that differ from it in their ending only: mostly the answer."""
+    stem = (root / path).with_suffix("").name
+    names = sorted(file.name for file in (root / path).parent.glob(f"{glob.escape(stem)}.*"))
+    return f"{path} (there is {', '.join(names)})" if names else path
 
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    mask: str = ""
-    unknown_ids: Sequence[int] = ()
-    pixels: NDArray[np.int64] | None = None
+
+def broken_split(dataset: str, split: str, root: Path, error: MultisegError) -> CheckReport:
+    """The report on a split that could not even be listed."""
+    message = str(error).splitlines()[0].replace(f"{root}{os.sep}", "")
+    problem = Problem("broken_split", 1, (message,))
+    return CheckReport(dataset, split, str(root), 0, 0, 0, (problem,), {}, 0, np.zeros(0, np.uint64))
+
+
+def compare_splits(checked: Sequence[tuple[SegmentationDataset, CheckReport]]) -> list[CheckReport]:
+    """The reports with the pictures that several splits share, each told in the later one.
+
+    Args:
+        checked: splits of any datasets with what `check_dataset` said of each; only decoded images are compared.
+    """
+    findings = [_Findings(dataset) for dataset, _ in checked]
+    ends = np.cumsum([len(report.digests) for _, report in checked], dtype=np.int64)
+    digests = np.concatenate([report.digests for _, report in checked]) if checked else np.zeros(0, np.uint64)
+    for places in _repeats(digests):
+        owners = np.searchsorted(ends, places, side="right").tolist()
+        first_of: dict[int, int] = {}
+        for owner, place in zip(owners, places, strict=True):
+            index = place - (ends[owner - 1] if owner else 0)
+            for other, other_index in first_of.items():
+                if other != owner:
+                    kind, text = _shared(checked[owner][0], index, checked[other][0], other_index)
+                    findings[owner].add(kind, [text])
+            first_of.setdefault(owner, index)
+    return [
+        replace(report, problems=_sorted([*report.problems, *found.problems()]))
+        for (_, report), found in zip(checked, findings, strict=True)
+    ]
+
+
+def _shared(dataset: SegmentationDataset, index: int, other: SegmentationDataset, other_index: int) -> tuple[str, str]:
+    """The kind of problem, and a line about it, that a picture of a split is in another one, too."""
+    (image, _), (other_image, _) = dataset.pairs[index], other.pairs[other_index]
+    if dataset.name != other.name:
+        # only what one trains on and the other does not can spoil a score
+        kind = "shared_image" if _is_trained_on(dataset) == _is_trained_on(other) else "leaked_image"
+        return kind, f"{image} = {other_image} of {other.name}/{other.split}"
+    if image != other_image:
+        return "leaked_image", f"{image} = {other_image} of split {other.split}"
+    # beyond the first two, a split may be made of others on purpose, as PASCAL VOC's "trainval"
+    both = {dataset.split, other.split} <= set(dataset.splits[:2])
+    return "leaked_image" if both else "overlapping_split", f"{image} is in split {other.split}, too"
+
+
+def _is_trained_on(dataset: SegmentationDataset) -> bool:
+    return dataset.split == dataset.splits[0]
+
+
+def _repeats(digests: NDArray[np.uint64]) -> Iterator[list[int]]:
+    """The places of each number that occurs several times and is not 0, in ascending order."""
+    known = np.flatnonzero(digests)
+    order = known[np.argsort(digests[known], kind="stable")]
+    edges = np.flatnonzero(np.diff(digests[order], prepend=0, append=0))
+    groups = [order[start:end] for start, end in pairwise(edges) if end - start > 1]
+    yield from sorted(group.tolist() for group in groups)
+
+
+def _sorted(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(problems, key=lambda problem: list(PROBLEMS).index(problem.kind)))
 
 
 class _Findings:
-    """Gathers samples, in order, into a report."""
+    """Gathers what is found in one split, in the order of its samples, in eight bytes for each."""
 
     def __init__(self, dataset: SegmentationDataset) -> None:
         self.dataset = dataset
@@ -205,122 +354,99 @@ class _Findings:
         self.counts: Counter[str] = Counter()
         self.files_with_id: Counter[int] = Counter()
         self.first_with_id: dict[int, str] = {}
+        self.mask_modes: Counter[str] = Counter()
+        self.masks_of_mode: defaultdict[str, list[str]] = defaultdict(list)
         self.pixels = np.zeros(1 + len(dataset.label_space), np.int64)
+        self.digests = np.zeros(len(dataset), np.uint64)
 
-    def add(self, kind: str, text: str) -> None:
-        self.counts[kind] += 1
-        if len(self.examples[kind]) < _SHOWN:
-            self.examples[kind].append(text)
+    def add(self, kind: str, texts: Iterator[str] | Sequence[str]) -> None:
+        for text in texts:
+            self.counts[kind] += 1
+            if len(self.examples[kind]) < _SHOWN:
+                self.examples[kind].append(text)
 
-    def add_sample(self, sample: _Sample) -> None:
+    def add_sample(self, index: int, sample: Inspection) -> None:
         for kind, text in sample.problems:
-            self.add(kind, text)
-        self.files_with_id.update(sample.unknown_ids)
+            self.add(kind, [text])
         for raw in sample.unknown_ids:
-            self.first_with_id.setdefault(raw, sample.mask)
+            if raw in self.files_with_id or len(self.files_with_id) < _MOST_IDS:
+                self.files_with_id[raw] += 1
+                self.first_with_id.setdefault(raw, sample.mask)
+        if sample.mask_mode:
+            self.mask_modes[sample.mask_mode] += 1
+            if self.mask_modes[sample.mask_mode] <= _SHOWN:
+                self.masks_of_mode[sample.mask_mode].append(sample.mask)
+        self.digests[index] = sample.digest
         if sample.pixels is not None:
             self.pixels += sample.pixels
             if not sample.pixels[1:].any() and not self._withheld:
-                self.add("empty_mask", sample.mask)
+                self.add("empty_mask", [sample.mask])
 
-    def report(self, images: int, decoded: int) -> CheckReport:
+    def report(self, images: int, headers: int, decoded: int) -> CheckReport:
         dataset = self.dataset
-        for raw, files in self.files_with_id.most_common():
-            where = f"in {files} masks, first" if files > 1 else "in"
-            self.add("unknown_id", f"{_raw_text(dataset, raw)} {where} {self.first_with_id[raw]}")
+        self._judge_unknown_ids()
+        self._judge_mask_modes()
+        for first, *others in _repeats(self.digests):
+            self.add("duplicate_image", [f"{dataset.pairs[place][0]} = {dataset.pairs[first][0]}" for place in others])
+        names = dataset.label_space.names
         if self._withheld:
-            self.add("withheld_labels", f"split '{dataset.split}'")
+            self.add("withheld_labels", [f"split '{dataset.split}'"])
         elif decoded == images:
-            for name, pixels in zip(dataset.label_space.names, self.pixels[1:], strict=True):
-                if not pixels:
-                    self.add("unseen_class", name)
+            self.add("unseen_class", [name for name, pixels in zip(names, self.pixels[1:], strict=True) if not pixels])
         return CheckReport(
             dataset=dataset.name,
             split=dataset.split,
             root=str(dataset.root),
             images=images,
+            headers=headers,
             decoded=decoded,
-            problems=tuple(Problem(k, self.counts[k], tuple(self.examples[k])) for k in _ADVICE if self.counts[k]),
-            class_pixels=dict(zip(dataset.label_space.names, self.pixels[1:].tolist(), strict=True)),
+            problems=self.problems(),
+            class_pixels=dict(zip(names, self.pixels[1:].tolist(), strict=True)),
             ignored_pixels=int(self.pixels[0]),
+            digests=self.digests,
         )
+
+    def problems(self) -> tuple[Problem, ...]:
+        return _sorted([Problem(kind, count, tuple(self.examples[kind])) for kind, count in self.counts.items()])
+
+    def _judge_unknown_ids(self) -> None:
+        what = "colour" if self.dataset.masks_are_colors else "id"
+        for raw, files in self.files_with_id.most_common():
+            where = f"in {files} masks, first" if files > 1 else "in"
+            text = raw_text(raw, self.dataset.masks_are_colors)
+            self.add("unknown_id", [f"{what} {text} {where} {self.first_with_id[raw]}"])
+
+    def _judge_mask_modes(self) -> None:
+        """Masks saved otherwise than the others, or than they should be."""
+        modes = [mode for mode, _ in self.mask_modes.most_common()]
+        if self.dataset.masks_are_colors:  # a palette is read as its colours, so it may stand beside RGB
+            for mode in modes:
+                if mode in _ONE_CHANNEL and mode != "P":
+                    self._add_mode("uncolored_mask", mode, "is")
+            return
+        for mode in modes[1:]:
+            self._add_mode("odd_mask", mode, f"is not {_MODES.get(modes[0], modes[0])} but")
+        if modes and self._reads_plain_ids:
+            if modes[0] not in _ONE_CHANNEL:
+                self._add_mode("multichannel_mask", modes[0], "is")
+            elif modes[0].startswith("I") and max(self._raw_ids) < 256:
+                self._add_mode("deep_mask", modes[0], "is")
+
+    def _add_mode(self, kind: str, mode: str, verb: str) -> None:
+        self.add(kind, [f"{mask} {verb} {_MODES.get(mode, mode)}" for mask in self.masks_of_mode[mode]])
+        self.counts[kind] += self.mask_modes[mode] - len(self.masks_of_mode[mode])
+
+    @property
+    def _reads_plain_ids(self) -> bool:
+        """Whether pixels are ids as they stand; a reader that decodes its masks itself knows their mode best."""
+        own = type(self.dataset).read_raw is not SegmentationDataset.read_raw
+        return not own and not isinstance(self.dataset, PanopticDataset)
+
+    @property
+    def _raw_ids(self) -> list[int]:
+        space = self.dataset.label_space
+        return [*space.ignore_ids, *(raw for entry in space.classes for raw in entry.raw_ids)]
 
     @property
     def _withheld(self) -> bool:
         return self.dataset.split in self.dataset.withheld_splits
-
-
-def _look_at(dataset: SegmentationDataset, index: int, has_image: bool, has_mask: bool, decode: bool) -> _Sample:
-    image, mask = dataset.pairs[index]
-    sample = _Sample(mask=mask)
-    image_shape = mask_shape = None
-    if has_image:
-        path = dataset.image_path(index)
-        try:
-            image_shape = _decoded_size(path) if decode else image_size(path)
-        except MultisegError as error:
-            sample.problems.append(("unreadable_image", f"{image} {_reason(error, path)}"))
-    if has_mask:
-        path = dataset.mask_path(index)
-        try:
-            mask_shape = _look_at_mask(dataset, index, sample) if decode else image_size(path, turned=False)
-        except MultisegError as error:
-            sample.problems.append(("unreadable_mask", f"{mask} {_reason(error, path)}"))
-    if image_shape and mask_shape and image_shape != mask_shape:
-        (height, width), (mask_height, mask_width) = image_shape, mask_shape
-        sample.problems.append(("size_mismatch", f"{mask} is {mask_width}×{mask_height}, its image {width}×{height}"))
-    return sample
-
-
-def _decoded_size(path: Path) -> tuple[int, int]:
-    _refuse_damaged_png(path)
-    height, width = read_image(path).shape[-2:]
-    return height, width
-
-
-def _look_at_mask(dataset: SegmentationDataset, index: int, sample: _Sample) -> tuple[int, int]:
-    path = dataset.mask_path(index)
-    _refuse_damaged_png(path)
-    try:
-        labels = dataset.read_labels(index).numpy()
-    except UnknownIdsError as error:
-        sample.unknown_ids = error.ids
-        return image_size(path, turned=False)
-    # ignored pixels, which are -1, are counted in front
-    sample.pixels = np.bincount((labels + np.int16(1)).ravel(), minlength=1 + len(dataset.label_space))
-    height, width = labels.shape
-    return height, width
-
-
-def _refuse_damaged_png(path: Path) -> None:
-    """Walks the chunks of a PNG: Pillow overlooks wrong checksums, and a cut within the last rows.
-
-    Of other formats, the decoders notice a truncated file themselves.
-    """
-    try:
-        data = memoryview(path.read_bytes())
-    except OSError as error:
-        raise MultisegError(f"{path} cannot be read: {error.strerror}") from None
-    if bytes(data[:8]) != b"\x89PNG\r\n\x1a\n":
-        return
-    # each chunk: length, four letters, content, checksum of letters and content (PNG specification, 5.3)
-    start, letters = 8, b""
-    while letters != b"IEND":
-        content_end = start + 8 + int.from_bytes(data[start : start + 4], "big")
-        if content_end + 4 > len(data):
-            raise MultisegError(f"{path} is truncated.")
-        letters = bytes(data[start + 4 : start + 8])
-        if zlib.crc32(data[start + 4 : content_end]) != int.from_bytes(data[content_end : content_end + 4], "big"):
-            raise MultisegError(f"{path} is damaged: wrong checksum.")
-        start = content_end + 4
-
-
-def _raw_text(dataset: SegmentationDataset, raw: int) -> str:
-    if dataset.masks_are_colors:
-        return f"colour ({raw % 256}, {raw // 256 % 256}, {raw // 65536})"
-    return f"id {raw}"
-
-
-def _reason(error: MultisegError, path: Path) -> str:
-    """The message without the path with which it begins, which stands in front of it already."""
-    return str(error).removeprefix(str(path)).strip()

@@ -9,7 +9,14 @@ from typing import Any
 
 from rich.table import Table
 
-from multiseg.checking import SEVERITIES, CheckReport, broken_split, check_dataset, compare_splits
+from multiseg.checking import (
+    SEVERITIES,
+    CheckReport,
+    broken_split,
+    check_dataset,
+    compare_splits,
+    samples_to_check,
+)
 from multiseg.configuration import parse_data
 from multiseg.console import progress_bar, results, say
 from multiseg.datasets import SegmentationDataset, all_readers
@@ -76,7 +83,8 @@ def check_datasets(
         if isinstance(part, CheckReport):
             broken.append(part)
             continue
-        with progress_bar(f"{part.name} {part.split}", len(part)) as advance:
+        headers, _ = samples_to_check(len(part), limit)
+        with progress_bar(f"{part.name} {part.split}", len(headers)) as advance:
             checked.append((part, check_dataset(part, workers, lambda done, _total: advance(done), limit)))
     reports = [*broken, *compare_splits(checked)]
     if as_json:

@@ -12,6 +12,7 @@ from multiseg.datasets.base import (
     Listing,
     PairTable,
     decoding,
+    image_header,
     image_size,
     leaves_root,
     list_lines,
@@ -70,13 +71,65 @@ def test_images_and_their_sizes_are_turned_as_the_exif_says(tmp_path, name, orie
     path = save(tmp_path / name, np.zeros((6, 9, 3), np.uint8), exif=exif)
     assert image_size(path) == tuple(read_image(path).shape[-2:]) == ((9, 6) if orientation > 4 else (6, 9))
     assert image_size(path, turned=False) == (6, 9)
+    assert image_header(path).orientation == orientation
+
+
+def chunk(letters, content):
+    return struct.pack(">I", len(content)) + letters + content + struct.pack(">I", zlib.crc32(letters + content))
+
+
+def test_an_exif_tag_behind_the_pixels_of_a_png_counts(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = save(tmp_path / "a.png", RGB).read_bytes()
+    end = data.index(b"IEND") - 4
+    (tmp_path / "a.png").write_bytes(data[:end] + chunk(b"eXIf", exif.tobytes()[6:]) + data[end:])
+    assert image_size(tmp_path / "a.png") == tuple(read_image(tmp_path / "a.png").shape[-2:]) == (9, 6)
+
+
+def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path):
+    path = save(tmp_path / "a.png", RGB)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 6] ^= 255
+    path.write_bytes(data)
+    assert image_size(path) == (6, 9)
+    with pytest.raises(MultisegError):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "bits"),
+    [
+        ("a.png", "L", 8),
+        ("a.png", "1", 8),
+        ("a.png", "P", 8),
+        ("a.png", "RGBA", 8),
+        ("a.jpg", "CMYK", 8),
+        ("a.tif", "RGB", 8),
+    ],
+)
+def test_a_header_tells_how_an_image_is_saved(tmp_path, name, mode, bits):
+    header = image_header(save(tmp_path / name, RGB, mode))
+    assert (header.size, header.mode, header.bits, header.orientation) == ((6, 9), mode, bits, 1)
+    assert header.format == {"a.png": "PNG", "a.jpg": "JPEG", "a.tif": "TIFF"}[name]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_header_tells_of_sixteen_bits(tmp_path, name):
+    grey = save(tmp_path / name, np.zeros((6, 9), np.uint16))
+    assert (image_header(grey).mode, image_header(grey).bits) == ("I;16", 16)
+
+
+def test_a_header_tells_of_sixteen_bits_a_colour(tmp_path):
+    rows = zlib.compress(b"".join(b"\0" + bytes(9 * 6) for _ in range(6)))
+    path = tmp_path / "a.png"
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", 9, 6, 16, 2, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    assert (image_header(path).mode, image_header(path).bits) == ("RGB", 16)
 
 
 def png(rows):
     """A PNG of raw rows, each with its filter byte, with right checksums."""
-
-    def chunk(letters, content):
-        return struct.pack(">I", len(content)) + letters + content + struct.pack(">I", zlib.crc32(letters + content))
 
     header = struct.pack(">IIBBBBB", (len(rows[0]) - 1) // 3, len(rows), 8, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")

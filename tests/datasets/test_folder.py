@@ -145,6 +145,21 @@ def test_an_edited_description_makes_an_index_stale(root, monkeypatch):
     assert pairs(root, "train") == [("images/val/9.jpg", "masks/val/9.png")]
 
 
+def test_what_has_no_partner_can_be_left_out(tmp_path):
+    write_flat(tmp_path, [f"{number:02}" for number in range(30)])
+    for number in range(10):
+        (tmp_path / f"masks/{number:02}.png").unlink()
+    (tmp_path / "images/20.jpg").unlink()
+    everything = names_in(tmp_path, "train") | names_in(tmp_path, "val")
+    assert len(everything) == 30
+    write_flat(tmp_path, (), skip_unpaired=True)
+    kept = {split: names_in(tmp_path, split) for split in ("train", "val")}
+    assert kept["train"] | kept["val"] == everything - {"20"} - {f"{number:02}" for number in range(10)}
+    write_flat(tmp_path, (), skip_unpaired=True, splits={"train": {}}, **SHARED)
+    assert len(Folder(tmp_path, "train")) == 19
+    assert Folder(tmp_path, "train").missing_files() == ([], [])
+
+
 # Lists
 
 
@@ -543,6 +558,7 @@ MISTAKES = {
     ),
     "no list": ({**SHARED, "splits": {"train": {"list": []}}}, "splits.train.list: expected at least one entry"),
     "list of no folder": ({"splits": {"train": {"list": "dataset.yaml"}}}, "the key 'splits.train.images' is missing"),
+    "skip no boolean": ({"skip_unpaired": "yes"}, "skip_unpaired: expected true or false, found 'yes'"),
     "suffix no text": ({"mask_suffix": 1}, "mask_suffix: expected text"),
     "license no text": ({"license": ["CC0"]}, "license: expected text"),
 }

@@ -133,6 +133,14 @@ def test_an_index_of_another_version_of_the_reader_is_not_used(reader, root, cac
     assert len(list(cache.glob("*.npz"))) == 2
 
 
+def test_a_reader_without_a_source_file_is_not_remembered(tmp_path, cache):
+    root = fake_trees.write("camvid", tmp_path / "root")
+    settle(root)
+    notebook = type("Notebook", (find_reader("camvid"),), {"__module__": "__notebook__"})
+    assert len(notebook(root, "train")) == 2
+    assert not cache.exists()
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(reader, root, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MULTISEG_CACHE", str(tmp_path / "file"))

@@ -20,7 +20,7 @@ Where all splits lie in the same folders, these stand once, and a split is a lis
     seed: 0                       # of the shares
     group: '(.+)_\d+'             # what shares a name up to the number stays together; or `folder`
 
-Optional besides: `title`, `url`, `license`, `citation`.
+Optional besides: `skip_unpaired: true`, and `title`, `url`, `license`, `citation`.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ class Description:
         group: the pattern of the part of an image's path that must not be torn apart, "folder", or None.
         image_suffix: what image names have before the extension, beyond the part shared with the mask.
         mask_suffix: the same of mask names.
+        skip_unpaired: leave out images without mask, and masks without image.
         card: those of `title`, `url`, `license` and `citation` that are given, the rest empty.
     """
 
@@ -127,6 +128,7 @@ class Description:
     group: re.Pattern[str] | str | None = None
     image_suffix: str = ""
     mask_suffix: str = ""
+    skip_unpaired: bool = False
     card: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -163,7 +165,7 @@ def read_description(path: Path, root: Path | None = None) -> Description:
         required=("name", "classes", "splits"),
         optional=(
             *("ignore", "encoding", "images", "masks", "image_suffix", "mask_suffix", "seed", "group"),
-            *("title", "url", "license", "citation"),
+            *("skip_unpaired", "title", "url", "license", "citation"),
         ),
     )
     as_colors = "encoding" in keys and keys["encoding"].choice(("ids", "colors")) == "colors"
@@ -179,7 +181,10 @@ def read_description(path: Path, root: Path | None = None) -> Description:
         card["title"] = keys["title"].text()
     splits = _splits(keys, root, one_folder=bool(mask_suffix))
     folders, seed, group = _draw(keys, root, splits, one_folder=bool(mask_suffix))
-    return Description(str(path), label_space, as_colors, splits, folders, seed, group, image_suffix, mask_suffix, card)
+    skip = "skip_unpaired" in keys and keys["skip_unpaired"].truth()
+    return Description(
+        str(path), label_space, as_colors, splits, folders, seed, group, image_suffix, mask_suffix, skip, card
+    )
 
 
 def distinct_colors(taken: Iterable[Color]) -> Iterator[Color]:
@@ -341,10 +346,14 @@ def pairs_of(about: Description, split: str, listing: Listing) -> list[Pair]:
 
 def _named_pairs(about: Description, split: Named, listing: Listing) -> Iterable[Pair]:
     if not split.lists:
-        return listing.pairs(split.images, split.masks, about.image_endings, about.mask_endings)
+        return _all_pairs(about, (split.images, split.masks), listing)
     but_not = about.mask_endings if about.mask_suffix and split.images == split.masks else ()
     images = FilesByName(listing, split.images, about.image_endings, but_not)
     return listed_pairs(listing, split.lists, images, FilesByName(listing, split.masks, about.mask_endings))
+
+
+def _all_pairs(about: Description, folders: Pair, listing: Listing) -> Iterable[Pair]:
+    return listing.pairs(*folders, about.image_endings, about.mask_endings, about.skip_unpaired)
 
 
 def _drawn(about: Description, split: str, listing: Listing) -> list[Pair]:
@@ -353,7 +362,7 @@ def _drawn(about: Description, split: str, listing: Listing) -> list[Pair]:
     others = [other for other in about.splits.values() if isinstance(other, Named)]
     taken = {PurePosixPath(image) for other in others for image, _ in _named_pairs(about, other, listing)}
     of_group: dict[str, list[Pair]] = {}
-    for pair in listing.pairs(*about.folders, about.image_endings, about.mask_endings):
+    for pair in _all_pairs(about, about.folders, listing):
         if PurePosixPath(pair[0]) not in taken:
             of_group.setdefault(_group_of(about, pair[0]), []).append(pair)
     drawn = draw(of_group, shares, about.seed)

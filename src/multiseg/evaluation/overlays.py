@@ -49,7 +49,9 @@ def overlay(
     return Image.fromarray(picture.round().astype(np.uint8))
 
 
-def legend(space: LabelSpace, labels: Sequence[ArrayLike], height: int, text_px: int = _TEXT_PX) -> Image.Image:
+def legend(
+    space: LabelSpace, labels: Sequence[ArrayLike], height: int, text_px: int = _TEXT_PX, gap_px: int = _GAP_PX
+) -> Image.Image:
     """Swatches and names of the classes that occur, in as many columns as the height asks for.
 
     Args:
@@ -57,6 +59,7 @@ def legend(space: LabelSpace, labels: Sequence[ArrayLike], height: int, text_px:
         labels: label maps in contiguous ids of `space`, of any shapes.
         height: of the picture, in pixels; more only where a single line needs it.
         text_px: size of the letters.
+        gap_px: between columns.
     """
     present = [index for index in range(len(space)) if any((np.asarray(ids) == index).any() for ids in labels)]
     font = ImageFont.load_default(size=text_px)
@@ -64,17 +67,17 @@ def legend(space: LabelSpace, labels: Sequence[ArrayLike], height: int, text_px:
     lines = max(1, (height - _GAP_PX) // line)
     columns = [present[first : first + lines] for first in range(0, len(present), lines)]
     widths = [line + max(round(font.getlength(space.names[index])) for index in column) for column in columns]
-    width = sum(widths) + _GAP_PX * (len(widths) + 1)
+    width = sum(widths) + gap_px * (len(widths) + 1)
     picture = Image.new("RGB", (width, max(height, line + _GAP_PX)), _PAPER)
     draw = ImageDraw.Draw(picture)
-    left = _GAP_PX
+    left = gap_px
     for column, column_width in zip(columns, widths, strict=True):
         for row, index in enumerate(column):
             top = _GAP_PX // 2 + row * line
             box = (left, top + 2, left + text_px, top + 2 + text_px)
             draw.rounded_rectangle(box, radius=3, fill=space.classes[index].color, outline=_INK)
             draw.text((left + line, top + 2 + text_px / 2), space.names[index], _INK, font, anchor="lm")
-        left += column_width + _GAP_PX
+        left += column_width + gap_px
     return picture
 
 

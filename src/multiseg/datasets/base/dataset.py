@@ -98,9 +98,14 @@ class SegmentationDataset(Dataset[Sample], ABC):
         """Takes what `build_index` made, now or in an earlier process."""
         self.pairs = PairTable.from_arrays(arrays)
 
-    def _index_key(self) -> tuple[str, ...]:
-        code = code_of(sys.modules[type(self).__module__].__file__ or "")
-        return (multiseg.__version__, type(self).__qualname__, code, str(self.root.resolve()), self.split)
+    def _index_key(self) -> tuple[str, ...] | None:
+        """What an index depends on besides the disk; None for a reader without a source file, as in a notebook."""
+        classes = [cls for cls in type(self).__mro__ if issubclass(cls, SegmentationDataset)]
+        files = [getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in classes]
+        if None in files:
+            return None
+        code = [code_of(file) for file in files if file]
+        return (multiseg.__version__, type(self).__qualname__, *code, str(self.root.resolve()), self.split)
 
     @abstractmethod
     def list_pairs(self) -> Iterable[tuple[str, str]]:

@@ -30,14 +30,16 @@ WORTHWHILE = 0.2
 SETTLED = 2.5
 
 
-def indexed(key: tuple[str, ...], listing: Listing, build: Callable[[], Arrays]) -> Arrays:
+def indexed(key: tuple[str, ...] | None, listing: Listing, build: Callable[[], Arrays]) -> Arrays:
     """The arrays that `build` makes, or that it made before if nothing has changed since.
 
     Args:
-        key: all that the result depends on, besides the places that `build` looks into.
+        key: all that the result depends on, besides the places that `build` looks into; None: nothing is remembered.
         listing: through which `build` looks.
         build: makes the arrays, of any plain type.
     """
+    if key is None:
+        return build()
     file = cache_folder() / "index" / f"{blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()}.npz"
     kept = _read(file, listing.root)
     if kept is not None:
@@ -54,7 +56,7 @@ def cache_folder() -> Path:
     """Where this package keeps what it can make again."""
     if chosen := os.environ.get("MULTISEG_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multiseg"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "multiseg"
 
 
 def code_of(file: str) -> str:

@@ -114,7 +114,12 @@ class Listing:
         return read_json(self.consult(path))
 
     def pairs(
-        self, images: str, masks: str, image_endings: tuple[str, ...], mask_endings: tuple[str, ...]
+        self,
+        images: str,
+        masks: str,
+        image_endings: tuple[str, ...],
+        mask_endings: tuple[str, ...],
+        complete_only: bool = False,
     ) -> Iterator[tuple[str, str]]:
         """(image, mask) of two parallel folders, matched by their paths without the endings, in sorted order.
 
@@ -126,6 +131,7 @@ class Listing:
             masks: the folder of the masks.
             image_endings: such as `_image.jpg`, the usual one first; case does not matter.
             mask_endings: the same for the masks.
+            complete_only: leave out what has no partner instead.
 
         Raises:
             EmptySplitError: there is no folder of images.
@@ -136,7 +142,8 @@ class Listing:
         # images and masks may share a folder, or the masks' lie within the images'
         image_of = self.stems(images, image_endings, masks, mask_endings if images == masks else ())
         mask_of = self.stems(masks, mask_endings, images)
-        for stem in sorted(image_of.keys() | mask_of.keys()):
+        stems = image_of.keys() & mask_of.keys() if complete_only else image_of.keys() | mask_of.keys()
+        for stem in sorted(stems):
             image = image_of.get(stem, stem + image_endings[0])
             yield f"{images}/{image}", f"{masks}/{mask_of.get(stem, stem + mask_endings[0])}"
 
