@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 #: Title of each page of the Python reference, and the parts of the package on it.
 API = {
     "label-spaces": ("Label spaces and batches", ("label_space", "taxonomy", "batch", "errors")),
-    "datasets": ("Datasets", ("datasets", "checking", "dataset_statistics", "wizard")),
+    "datasets": ("Datasets", ("datasets", "inspection", "wizard")),
     "loading": ("Loading", ("loading",)),
     "networks": ("Networks", ("networks", "weights")),
     "losses": ("Losses", ("losses",)),

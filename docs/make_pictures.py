@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from multiseg.commands.evaluating import own_datasets
 from multiseg.demo import DATASETS
-from multiseg.evaluating import own_datasets
 from multiseg.evaluation.overlays import legend, overlay, panel, with_legend
 from multiseg.predictor import Predictor
 from multiseg.run_folder import RunFolder

@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 import fake_trees
-from multiseg.checking import PROBLEMS
 from multiseg.cli import main
+from multiseg.inspection.checking import PROBLEMS
 
 PAGE = Path(__file__).parents[1] / "docs/how-to/check-data.md"
 BEGIN, END = "<!-- written by tests/damaged_trees.py -->\n", "<!-- end -->\n"

@@ -229,7 +229,7 @@ def _add_datasets_list(commands: Any) -> None:
 
 
 def _list_datasets(given: argparse.Namespace) -> int:
-    from multiseg import tables
+    from multiseg.commands import tables
 
     return tables.list_datasets(as_json=given.json)
 
@@ -253,7 +253,7 @@ def _add_datasets_check(commands: Any) -> None:
 
 
 def _check_datasets(given: argparse.Namespace) -> int:
-    from multiseg import tables
+    from multiseg.commands import tables
 
     return tables.check_datasets(
         given.datasets, given.split, given.limit, given.workers, strict=given.strict, as_json=given.json
@@ -280,7 +280,7 @@ def _add_datasets_stats(commands: Any) -> None:
 
 
 def _count_datasets(given: argparse.Namespace) -> int:
-    from multiseg.dataset_report import count_datasets
+    from multiseg.commands.dataset_report import count_datasets
 
     return count_datasets(
         given.datasets, given.split, given.limit, given.workers, given.out, given.images, as_json=given.json
@@ -350,10 +350,10 @@ def _add_taxonomy(commands: Any) -> None:
 
 def _taxonomy(given: argparse.Namespace) -> int:
     if given.model:
-        from multiseg.measured_report import show_measured_taxonomy
+        from multiseg.commands.measured_report import show_measured_taxonomy
 
         return show_measured_taxonomy(given)
-    from multiseg.taxonomy_report import show_taxonomy
+    from multiseg.commands.taxonomy_report import show_taxonomy
 
     return show_taxonomy(given)
 
@@ -421,7 +421,7 @@ def _train(given: argparse.Namespace) -> int:
     if not said and not given.resume:
         raise MultisegError("nothing to train: name a recipe, as in `multiseg train multi_head --data NAME=ROOT`.")
 
-    from multiseg import tables
+    from multiseg.commands import tables
     from multiseg.training import is_first_process, train
 
     run = train(config, given.run, given.resume, given.quiet)
@@ -465,7 +465,7 @@ def _add_inference(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from multiseg.evaluating import evaluate_run
+    from multiseg.commands.evaluating import evaluate_run
     from multiseg.run_folder import RunFolder
 
     return evaluate_run(RunFolder(given.run), given)
@@ -491,7 +491,7 @@ def _add_predict(commands: Any) -> None:
 
 
 def _predict(given: argparse.Namespace) -> int:
-    from multiseg.evaluating import predict_images
+    from multiseg.commands.evaluating import predict_images
     from multiseg.run_folder import RunFolder
 
     return predict_images(RunFolder(given.run), given)

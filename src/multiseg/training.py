@@ -20,17 +20,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from timm.layers import convert_sync_batchnorm
 
 from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, PlainProgress, Progress, StepSeeds
-from multiseg.checking import check_dataset
+from multiseg.commands.tables import mean_miou
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
 from multiseg.errors import MultisegError
+from multiseg.inspection.checking import check_dataset
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
-from multiseg.tables import mean_miou
 from multiseg.weights import read_weights
 
 #: Processes that Lightning starts for further devices run this program again; by this they find the first one's folder.

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multiseg.checking import check_dataset
 from multiseg.datasets.ade20k import ADE20K
 from multiseg.datasets.ade20k_full import ADE20KFull
 from multiseg.datasets.ade20k_panoptic import ADE20KPanoptic
 from multiseg.errors import EmptySplitError, MultisegError
+from multiseg.inspection.checking import check_dataset
 from multiseg.label_space import IGNORE, UnknownIdsError
 
 TABLES = Path(__file__).parent / "label_ids"

@@ -9,11 +9,11 @@ from PIL import Image
 from scipy.io import savemat
 
 import fake_trees
-from multiseg.checking import check_dataset
 from multiseg.datasets.coco_panoptic import COCOPanoptic
 from multiseg.datasets.coco_stuff import COCOStuff
 from multiseg.datasets.coco_stuff_10k import COCOStuff10k
 from multiseg.errors import EmptySplitError, MultisegError
+from multiseg.inspection.checking import check_dataset
 from multiseg.label_space import IGNORE
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import fake_trees
-from multiseg.checking import check_dataset
 from multiseg.datasets import all_readers, find_reader
 from multiseg.errors import EmptySplitError, MultisegError
+from multiseg.inspection.checking import check_dataset
 from multiseg.label_space import IGNORE
 
 READERS = sorted(all_readers())

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 import fake_trees
-from multiseg.checking import check_dataset
 from multiseg.datasets import find_reader
 from multiseg.datasets.base import Share, draw
 from multiseg.datasets.base.shares import place_of
 from multiseg.datasets.folder import Folder, distinct_colors, read_description
 from multiseg.errors import MultisegError
+from multiseg.inspection.checking import check_dataset
 from multiseg.label_space import IGNORE
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 

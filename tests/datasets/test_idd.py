@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import fake_trees
-from multiseg.checking import check_dataset
 from multiseg.datasets import find_reader
 from multiseg.errors import MultisegError
+from multiseg.inspection.checking import check_dataset
 
 VOID = 255
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from multiseg.checking import check_dataset
 from multiseg.datasets.base import index as index_cache
 from multiseg.datasets.base import numbered_color
 from multiseg.datasets.panoptic import Panoptic
 from multiseg.errors import EmptySplitError, MultisegError
+from multiseg.inspection.checking import check_dataset
 from multiseg.label_space import IGNORE, UnknownIdsError
 
 CATEGORIES = [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from multiseg.checking import check_dataset
 from multiseg.datasets import find_reader
+from multiseg.inspection.checking import check_dataset
 
 pytestmark = [
     pytest.mark.real_data,

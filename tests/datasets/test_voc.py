@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from multiseg.checking import check_dataset
 from multiseg.datasets.voc import VOC
 from multiseg.errors import EmptySplitError, MultisegError
+from multiseg.inspection.checking import check_dataset
 from multiseg.label_space import IGNORE
 
 SIZE = (6, 8)

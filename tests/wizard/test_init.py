@@ -8,11 +8,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from multiseg.checking import check_dataset
 from multiseg.cli import main
 from multiseg.datasets.base import pack_color
 from multiseg.datasets.folder import Folder
 from multiseg.errors import MultisegError
+from multiseg.inspection.checking import check_dataset
 from multiseg.synthetic import DOMAINS, write_datasets
 from multiseg.synthetic.layouts.base import palette_image
 from multiseg.wizard.init import init_dataset, published_layouts

@@ -12,15 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from multiseg.batch import Sample
-from multiseg.checking import CheckReport
+from multiseg.commands.tables import open_named, open_splits
 from multiseg.console import progress_bar, results, say
-from multiseg.dataset_pass import evenly_spread
-from multiseg.dataset_statistics import SplitStatistics, cover_classes, gather_statistics
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
 from multiseg.evaluation.class_chart import percent, write_class_chart
 from multiseg.evaluation.contact_sheet import contact_sheet
-from multiseg.tables import open_named, open_splits
+from multiseg.inspection.checking import CheckReport
+from multiseg.inspection.passing import evenly_spread
+from multiseg.inspection.statistics import SplitStatistics, cover_classes, gather_statistics
 
 #: Pictures on a contact sheet: as many as show every class, but no fewer and no more than these.
 _LEAST_PICTURES, _MOST_PICTURES = 12, 40

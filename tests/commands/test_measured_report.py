@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tiny_run
-from multiseg import measured_report
 from multiseg.cli import main
+from multiseg.commands import measured_report
 from multiseg.label_space import LabelSpace
 from multiseg.taxonomy.measured_relations import ClassCounts
 from multiseg.taxonomy.relations import Relation, read_relations

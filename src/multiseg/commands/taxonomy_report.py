@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
+from multiseg.commands.tables import open_named
 from multiseg.console import results, say
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelSpace
-from multiseg.tables import open_named
 from multiseg.taxonomy.master_table import (
     is_master_table,
     match_columns,

@@ -10,9 +10,9 @@ import torch
 
 import tiny_run
 from multiseg.cli import main
-from multiseg.cross_prediction import count_predictions
+from multiseg.commands.evaluating import own_datasets
 from multiseg.datasets import SegmentationDataset
-from multiseg.evaluating import own_datasets
+from multiseg.inspection.cross_prediction import count_predictions
 from multiseg.methods.base import Inference
 from multiseg.predictor import Predictor
 from multiseg.run_folder import InputSize, RunFolder, load_model

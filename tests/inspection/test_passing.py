@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from multiseg.dataset_pass import evenly_spread, in_threads
 from multiseg.errors import MultisegError
+from multiseg.inspection.passing import evenly_spread, in_threads
 
 
 @pytest.mark.parametrize(

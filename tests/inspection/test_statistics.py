@@ -8,9 +8,9 @@ from PIL import Image
 
 import damaged_trees
 import fake_trees
-from multiseg.dataset_statistics import cover_classes, gather_statistics
 from multiseg.datasets import find_reader
 from multiseg.errors import MultisegError
+from multiseg.inspection.statistics import cover_classes, gather_statistics
 
 
 def write_town(root, masks):

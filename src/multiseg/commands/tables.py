@@ -9,7 +9,11 @@ from typing import Any
 
 from rich.table import Table
 
-from multiseg.checking import (
+from multiseg.configuration import parse_data
+from multiseg.console import progress_bar, results, say
+from multiseg.datasets import SegmentationDataset, all_readers
+from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
+from multiseg.inspection.checking import (
     SEVERITIES,
     CheckReport,
     broken_split,
@@ -17,10 +21,6 @@ from multiseg.checking import (
     compare_splits,
     samples_to_check,
 )
-from multiseg.configuration import parse_data
-from multiseg.console import progress_bar, results, say
-from multiseg.datasets import SegmentationDataset, all_readers
-from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
 from multiseg.loading.datamodule import DatasetEntry, open_dataset, reader_of
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from multiseg.commands.tables import mean_miou, open_named, show_classes, show_metrics
 from multiseg.configuration import Config
 from multiseg.console import progress_bar, results, say
 from multiseg.datasets import SegmentationDataset
@@ -24,7 +25,6 @@ from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.methods.base import SegmentationMethod
 from multiseg.predictor import Evaluation, Predictor
 from multiseg.run_folder import RunFolder, load_model
-from multiseg.tables import mean_miou, open_named, show_classes, show_metrics
 from multiseg.taxonomy.relations import (
     Relation,
     Remapping,

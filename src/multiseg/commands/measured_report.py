@@ -9,15 +9,16 @@ from dataclasses import astuple
 
 from rich.table import Table
 
+from multiseg.commands.evaluating import make_predictor, own_datasets
+from multiseg.commands.tables import open_named
+from multiseg.commands.taxonomy_report import Findings, print_homonyms, print_names, print_summary, write_findings
 from multiseg.console import progress_bar, results
-from multiseg.cross_prediction import count_predictions
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError, did_you_mean
-from multiseg.evaluating import make_predictor, own_datasets
+from multiseg.inspection.cross_prediction import count_predictions
 from multiseg.label_space import LabelSpace
 from multiseg.predictor import Predictor
 from multiseg.run_folder import RunFolder
-from multiseg.tables import open_named
 from multiseg.taxonomy.measured_relations import (
     THRESHOLD,
     ClassCounts,
@@ -28,7 +29,6 @@ from multiseg.taxonomy.measured_relations import (
     measured_homonyms,
 )
 from multiseg.taxonomy.name_conflicts import DatasetClass, ends
-from multiseg.taxonomy_report import Findings, print_homonyms, print_names, print_summary, write_findings
 
 
 def show_measured_taxonomy(given: Namespace) -> int:

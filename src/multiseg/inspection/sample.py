@@ -44,7 +44,7 @@ class Inspection:
     Args:
         image: relative to the root.
         mask: relative to the root.
-        problems: kind, as `multiseg.checking` knows it, and a line about it.
+        problems: kind, as `multiseg.inspection.checking` knows it, and a line about it.
         mask_mode: Pillow's name of how the mask is saved; empty where that is unknown or a problem already.
         unknown_ids: raw ids of no class in the mask, `_MOST_IDS` at most.
         pixels: ignored, and of each class. Shape: (1 + K,); None where the mask was not decoded.

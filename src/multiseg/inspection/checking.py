@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from multiseg.dataset_pass import Progress, evenly_spread, in_threads
 from multiseg.datasets import SegmentationDataset
 from multiseg.datasets.base import PanopticDataset
 from multiseg.errors import MultisegError
-from multiseg.inspection import Inspection, inspect_sample
+from multiseg.inspection.passing import Progress, evenly_spread, in_threads
+from multiseg.inspection.sample import Inspection, inspect_sample
 from multiseg.label_space import raw_text
 
 #: So many file names, ids or classes are shown of each problem.

@@ -3,7 +3,7 @@
 import pytest
 
 import damaged_trees
-from multiseg.checking import PROBLEMS
+from multiseg.inspection.checking import PROBLEMS
 
 
 @pytest.mark.parametrize("damage", damaged_trees.DAMAGES, ids=lambda damage: damage.what)

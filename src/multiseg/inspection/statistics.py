@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multiseg.batch import Segments
-from multiseg.dataset_pass import Progress, evenly_spread, in_threads
 from multiseg.datasets import SegmentationDataset
 from multiseg.datasets.base import PanopticDataset
 from multiseg.errors import MultisegError
+from multiseg.inspection.passing import Progress, evenly_spread, in_threads
 from multiseg.label_space import LabelSpace
 
 #: A class that takes less of an image than this can hardly be seen on a contact sheet.

@@ -11,11 +11,11 @@ from torchvision import tv_tensors
 
 import damaged_trees
 import fake_trees
-from multiseg.checking import check_dataset, compare_splits
 from multiseg.cli import main
 from multiseg.datasets import find_reader
 from multiseg.errors import MultisegError
-from multiseg.inspection import content_digest
+from multiseg.inspection.checking import check_dataset, compare_splits
+from multiseg.inspection.sample import content_digest
 
 SIZE = (20, 24)
 
@@ -147,7 +147,7 @@ def test_colours_where_ids_are_expected(root):
 
 
 def test_so_many_unknown_ids_that_they_are_no_ids_are_counted_up_to_a_limit(root, monkeypatch):
-    monkeypatch.setattr("multiseg.checking._MOST_IDS", 3)
+    monkeypatch.setattr("multiseg.inspection.checking._MOST_IDS", 3)
     fake_trees.write_mask(root / "masks/train/02.png", SIZE, (11, 12, 13, 14, 15))
     fake_trees.write_mask(root / "masks/train/05.png", SIZE, (12, 16))
     problem = only_problem(check(root))
@@ -296,7 +296,7 @@ def test_only_decoded_images_are_compared(root):
 
 
 def test_headers_of_a_sample_are_read_where_only_a_sample_is_decoded(root, monkeypatch):
-    monkeypatch.setattr("multiseg.checking._HEADERS", 8)
+    monkeypatch.setattr("multiseg.inspection.checking._HEADERS", 8)
     fake_trees.write_mask(root / "masks/train/05.png", (24, 20), (1, 3))  # every fifth is looked at: 0, 5, 10, ...
     fake_trees.write_mask(root / "masks/train/06.png", (24, 20), (1, 3))
     (root / "masks/train/07.png").unlink()
