@@ -29,6 +29,7 @@ import colorsys
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from multiseg.datasets.base import (
@@ -37,10 +38,12 @@ from multiseg.datasets.base import (
     Listing,
     SegmentationDataset,
     Share,
+    Stamp,
     draw,
     leaves_root,
     listed_pairs,
     pack_color,
+    stamp,
 )
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelClass, LabelSpace
@@ -69,7 +72,7 @@ class Folder(SegmentationDataset):
     label_space = LabelSpace("folder", (LabelClass("as stated in dataset.yaml", (0,), (0, 0, 0)),))
 
     def prepare(self) -> None:
-        self.description = read_description(self.root / "dataset.yaml")
+        self.description = _described(self.root / "dataset.yaml")
         self.splits = tuple(self.description.splits)
         self.label_space = self.description.label_space
         self.masks_are_colors = self.description.masks_are_colors
@@ -79,7 +82,7 @@ class Folder(SegmentationDataset):
 
     @classmethod
     def splits_of(cls, root: Path) -> tuple[str, ...]:
-        return tuple(read_description(cls.find_root(root) / "dataset.yaml").splits)
+        return tuple(_described(cls.find_root(root) / "dataset.yaml").splits)
 
     def list_pairs(self) -> Iterable[Pair]:
         self.listing.consult("dataset.yaml")  # an edited description makes an index stale
@@ -185,6 +188,16 @@ def read_description(path: Path, root: Path | None = None) -> Description:
     return Description(
         str(path), label_space, as_colors, splits, folders, seed, group, image_suffix, mask_suffix, skip, card
     )
+
+
+def _described(path: Path) -> Description:
+    """`read_description`, once for each state of the file: a run opens each of its datasets four times."""
+    return _described_once(path, stamp(path))
+
+
+@lru_cache(maxsize=4096)
+def _described_once(path: Path, state: Stamp | None) -> Description:
+    return read_description(path)
 
 
 def distinct_colors(taken: Iterable[Color]) -> Iterator[Color]:

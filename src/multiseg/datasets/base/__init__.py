@@ -14,7 +14,7 @@ from multiseg.datasets.base.decoding import (
     read_mask,
 )
 from multiseg.datasets.base.index import cache_folder
-from multiseg.datasets.base.listing import Arrays, Listing, PairTable, leaves_root, list_lines, read_json
+from multiseg.datasets.base.listing import Arrays, Listing, PairTable, Stamp, leaves_root, list_lines, read_json, stamp
 from multiseg.datasets.base.lists import FilesByName, listed_pairs
 from multiseg.datasets.base.matlab import read_matlab
 from multiseg.datasets.base.registry import all_readers, find_reader
@@ -46,6 +46,7 @@ __all__ = [
     "SegmentTable",
     "SegmentationDataset",
     "Share",
+    "Stamp",
     "all_readers",
     "cache_folder",
     "draw",
@@ -62,4 +63,5 @@ __all__ = [
     "read_mask",
     "read_matlab",
     "segments_of",
+    "stamp",
 ]

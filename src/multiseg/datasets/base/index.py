@@ -15,6 +15,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "multiseg"
 
 
+@cache
 def code_of(file: str) -> str:
     """A checksum of a source file: an index made by another version of a reader is not used."""
     return f"{zlib.crc32(Path(file).read_bytes()):08x}"
