@@ -19,7 +19,9 @@ from multiseg.configuration import (
     recipe_purpose,
     shipped_recipes,
 )
+from multiseg.errors import MultisegError
 from multiseg.instantiation import build, resolve
+from multiseg.run_folder import RunFolder
 
 RECIPES = shipped_recipes()
 
@@ -96,3 +98,22 @@ def test_its_command_builds(name, tmp_path):
     assert set(experiment.method.spaces) == trained_on
     # a union has classes, but only its own datasets are judged
     assert trained_on & set(experiment.method.taxonomies)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("method: {", "line 1"),
+        ("method: {}\nmethod: {}", "the key 'method' occurs twice"),
+        ("just words", "must hold the sections"),
+        ("\x00", "is no YAML"),
+    ],
+)
+def test_a_damaged_recipe_and_a_damaged_run_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    for read in (lambda: read_recipe(path), RunFolder(tmp_path).read_config):
+        with pytest.raises(MultisegError, match=message) as error:
+            read()
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)

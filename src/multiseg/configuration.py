@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from multiseg.errors import MultisegError, did_you_mean
+from multiseg.yaml_node import read_yaml
 
 Config = dict[str, Any]
 
@@ -63,14 +64,7 @@ def read_recipe(path: Path) -> Config:
     Raises:
         MultisegError: the file cannot be read, is no YAML, or has an unknown section.
     """
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise MultisegError(f"cannot read the recipe {path}: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise MultisegError(f"{path}{where} is no valid YAML: {getattr(error, 'problem', error)}") from None
+    recipe = read_yaml(path).value or {}
     if not isinstance(recipe, dict):
         raise MultisegError(f"{path} must hold the sections {', '.join(SECTIONS)}.")
     for section in recipe:

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
 import multiseg
-from multiseg.configuration import Config, dump
+from multiseg.configuration import Config, dump, read_recipe
 from multiseg.errors import MultisegError
 from multiseg.instantiation import build_method
 from multiseg.label_space import LabelSpace
@@ -82,12 +81,11 @@ class RunFolder:
     def read_config(self) -> Config:
         """
         Raises:
-            MultisegError: this is no run folder.
+            MultisegError: this is no run folder, or its configuration is damaged.
         """
         if not self.config_path.is_file():
             raise MultisegError(f"{self.path} is no run folder: it has no config.yaml.")
-        config: Config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
-        return config
+        return read_recipe(self.config_path)
 
     def write_config(self, config: Config) -> None:
         write_text(self.config_path, dump(config))
