@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -97,9 +98,10 @@ def parse(arguments: list[str]) -> Any:
 
 @pytest.fixture
 def in_page(tmp_path, monkeypatch):
-    """A function that goes to an empty folder with the files that a page shows."""
+    """A function that goes to an empty folder with the files that a page shows, and those in `docs/assets`."""
 
     def enter(page: str) -> Path:
+        shutil.copytree(REPOSITORY / "docs/assets", tmp_path / "docs/assets")
         for block in blocks(page):
             if block.title:
                 path = tmp_path / block.title

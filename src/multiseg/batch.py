@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
 from multiseg.label_space import IGNORE, LabelSpace
+from multiseg.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Segments:
     @property
     def labels(self) -> tv_tensors.Mask:
         """The class of each pixel. Shape: (H, W) int16."""
-        # IGNORE is -1, so it takes the last entry
-        table = torch.cat([self.classes.to(torch.int16), torch.tensor([IGNORE], dtype=torch.int16)])
-        return tv_tensors.Mask(table[self.ids.as_subclass(Tensor).long()])
+        runs = Runs.of(self.ids.numpy())
+        table = np.append(self.classes.numpy(), IGNORE).astype(np.int16)  # IGNORE is -1, so it takes the last entry
+        return tv_tensors.Mask(torch.from_numpy(runs.spread(table[runs.values])))
 
     @property
     def areas(self) -> Tensor:
