@@ -35,21 +35,17 @@ class Segments:
     @property
     def labels(self) -> tv_tensors.Mask:
         """The class of each pixel. Shape: (H, W) int16."""
-        # IGNORE is -1, so it takes the last entry
-        table = torch.cat([self.classes.to(torch.int16), torch.tensor([IGNORE], dtype=torch.int16)])
-        return tv_tensors.Mask(table[self.ids.as_subclass(Tensor).long()])
+        return _translated(self.ids, self.classes)
 
     @property
     def areas(self) -> Tensor:
         """Pixels of each segment. Shape: (S,) int64."""
-        ids = self.ids.as_subclass(Tensor).flatten().long()
-        return torch.bincount(ids + 1, minlength=len(self) + 1)[1:]
+        return torch.bincount((self.ids.as_subclass(Tensor) + 1).flatten(), minlength=len(self) + 1)[1:]
 
     def with_ids(self, ids: tv_tensors.Mask) -> Segments:
         """The segments that are left of a map of the same ids, cropped or resized; those out of sight are dropped."""
         here = replace(self, ids=ids).areas > 0
-        table = torch.cat([torch.where(here, here.cumsum(0) - 1, IGNORE), torch.tensor([IGNORE])]).to(torch.int16)
-        moved = tv_tensors.Mask(table[ids.as_subclass(Tensor).long()])
+        moved = _translated(ids, torch.where(here, here.cumsum(0) - 1, IGNORE))
         return Segments(moved, self.classes[here], self.crowd[here])
 
 
@@ -152,6 +148,13 @@ def collate_by_size(samples: Sequence[Sample]) -> list[Batch]:
         key = (sample.space.name, tuple(sample.image.shape), tuple(sample.labels.shape))
         groups.setdefault(key, []).append(sample)
     return [collate(group) for group in groups.values()]
+
+
+def _translated(ids: tv_tensors.Mask, meanings: Tensor) -> tv_tensors.Mask:
+    """What each id stands for; `IGNORE` stays. Shape: (H, W) int16 and (S,) to (H, W) int16."""
+    # IGNORE is -1, so it takes the last entry; `take` needs a third of the time of indexing
+    table = torch.cat([meanings.to(torch.int16), meanings.new_tensor([IGNORE], dtype=torch.int16)])
+    return tv_tensors.Mask(table.take(ids.as_subclass(Tensor).long()))
 
 
 def _pad(tensors: Sequence[Tensor], fill: int) -> Tensor:
