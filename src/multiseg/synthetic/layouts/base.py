@@ -208,3 +208,16 @@ def save(path: Path, image: Image.Image | NDArray[Any]) -> None:
     image.save(buffer, "JPEG" if path.suffix == ".jpg" else "PNG", **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getbuffer())
+
+
+def save_matlab(path: Path, variables: Mapping[str, Any]) -> None:
+    """A compressed MATLAB file, its folder made if missing; the same bytes at any time of day."""
+    from scipy.io import savemat
+
+    buffer = io.BytesIO()
+    savemat(buffer, variables, do_compression=True)  # type: ignore[no-untyped-call]
+    # its first 116 bytes are free text, in which scipy puts the time
+    buffer.seek(0)
+    buffer.write(b"MATLAB 5.0 MAT-file".ljust(116))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getbuffer())
