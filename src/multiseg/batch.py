@@ -37,21 +37,17 @@ class Segments:
     @property
     def labels(self) -> tv_tensors.Mask:
         """The class of each pixel. Shape: (H, W) int16."""
-        runs = Runs.of(self.ids.numpy())
-        table = np.append(self.classes.numpy(), IGNORE).astype(np.int16)  # IGNORE is -1, so it takes the last entry
-        return tv_tensors.Mask(torch.from_numpy(runs.spread(table[runs.values])))
+        return _translated(self.ids, self.classes)
 
     @property
     def areas(self) -> Tensor:
         """Pixels of each segment. Shape: (S,) int64."""
-        ids = self.ids.as_subclass(Tensor).flatten().long()
-        return torch.bincount(ids + 1, minlength=len(self) + 1)[1:]
+        return torch.bincount((self.ids.as_subclass(Tensor) + 1).flatten(), minlength=len(self) + 1)[1:]
 
     def with_ids(self, ids: tv_tensors.Mask) -> Segments:
         """The segments that are left of a map of the same ids, cropped or resized; those out of sight are dropped."""
         here = replace(self, ids=ids).areas > 0
-        table = torch.cat([torch.where(here, here.cumsum(0) - 1, IGNORE), torch.tensor([IGNORE])]).to(torch.int16)
-        moved = tv_tensors.Mask(table[ids.as_subclass(Tensor).long()])
+        moved = _translated(ids, torch.where(here, here.cumsum(0) - 1, IGNORE))
         return Segments(moved, self.classes[here], self.crowd[here])
 
 
@@ -85,7 +81,8 @@ class Batch:
         sizes: (B, 2) int64, height and width of each image without padding.
         spaces: B label spaces.
         keys: B image keys.
-        segments: for each image its segments, at its own size without padding; None where its dataset has none.
+        segments: for each image its segments, at its own size without padding; None where its dataset has
+            none, empty where no dataset has any.
     """
 
     images: Tensor
@@ -154,6 +151,13 @@ def collate_by_size(samples: Sequence[Sample]) -> list[Batch]:
         key = (sample.space.name, tuple(sample.image.shape), tuple(sample.labels.shape))
         groups.setdefault(key, []).append(sample)
     return [collate(group) for group in groups.values()]
+
+
+def _translated(ids: tv_tensors.Mask, table: Tensor) -> tv_tensors.Mask:
+    """Each id's entry in a table, `IGNORE` for `IGNORE`. Shape: (H, W), (S,) to (H, W) int16."""
+    runs = Runs.of(ids.numpy())
+    entries = np.append(table.numpy(), IGNORE).astype(np.int16)  # IGNORE is -1, so it takes the last entry
+    return tv_tensors.Mask(torch.from_numpy(runs.spread(entries[runs.values])))
 
 
 def _pad(tensors: Sequence[Tensor], fill: int) -> Tensor:

@@ -198,9 +198,9 @@ class LabelSpace:
 
     def _look_up(self, raw: NDArray[Any]) -> LabelArray:
         if self._dense is not None:
-            if raw.dtype == np.uint8:  # cannot leave the table
-                return self._dense.take(raw)
-            top = len(self._dense) - 1  # always _UNKNOWN
+            if raw.dtype.kind == "u":  # what lies beyond the table takes its last entry, which is always _UNKNOWN
+                return self._dense.take(raw, mode="clip")
+            top = len(self._dense) - 1
             inside = (raw >= 0) & (raw < top)
             return self._dense[np.where(inside, raw, top)]
         multiplier, shift, keys, values = self._hashed

@@ -165,6 +165,16 @@ def test_every_place_looked_into_is_remembered(tmp_path):
     assert listing.names("images") == ["a"]
 
 
+def test_a_folder_that_changes_between_two_looks_is_known_as_it_first_was(tmp_path):
+    (tmp_path / "masks").mkdir()
+    os.utime(tmp_path / "masks", (1, 1))
+    listing = Listing(tmp_path)
+    assert not listing.exists("masks/a.png")
+    (tmp_path / "masks/a.png").touch()
+    assert listing.names("masks") == ["a.png"]
+    assert listing.places["masks"][0] == 1_000_000_000
+
+
 def test_many_files_are_indexed_in_seconds_and_again_in_a_fraction(tmp_path):
     """20,000 pairs here; the figures for 120,000 are in docs/results.md."""
     root = tmp_path / "root"

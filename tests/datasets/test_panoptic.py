@@ -208,15 +208,21 @@ def test_an_empty_json_is_an_empty_split(tmp_path):
         Panoptic(write(tmp_path, images=[], annotations=[]), "train")
 
 
-def test_categories_come_from_the_cache_until_the_json_changes(tmp_path, monkeypatch):
+@pytest.fixture
+def settle(tmp_path, monkeypatch):
+    """Indices are kept, and everything below the root looks unchanged since a time."""
     monkeypatch.setenv("MULTISEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(index_cache, "WORTHWHILE", 0.0)
-    root = write(tmp_path / "root")
 
-    def settle(seconds):
-        for path in [root, *root.rglob("*")]:
+    def settle(seconds, *paths):
+        for path in paths or [tmp_path / "root", *(tmp_path / "root").rglob("*")]:
             os.utime(path, (seconds, seconds))
 
+    return settle
+
+
+def test_categories_come_from_the_cache_until_the_json_changes(tmp_path, settle):
+    root = write(tmp_path / "root")
     settle(1_000_000)
     first = Panoptic(root, "train")
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 2
@@ -227,6 +233,29 @@ def test_categories_come_from_the_cache_until_the_json_changes(tmp_path, monkeyp
     assert Panoptic(root, "train").label_space == first.label_space
     settle(2_000_000)
     assert Panoptic(root, "train").label_space.names == ("MEADOW", "rock", "sheep")
+
+
+def test_another_order_of_categories_makes_an_index_stale(tmp_path, settle):
+    root = write(tmp_path / "root")
+    write(root, "panoptic_val.json", "panoptic_val", "images/val", info=" " * 100)
+    settle(1_000_000)
+    assert Panoptic(root, "train")[0].labels.tolist() == [[0, 0], [2, IGNORE]]
+    # the shorter file gives the order; the one of this split stays as it is
+    write(root, "panoptic_val.json", "panoptic_val", "images/val", categories=CATEGORIES[::-1], images=[])
+    settle(1_000_000, *(path for path in [root, *root.rglob("*")] if path.name != "panoptic_val.json"))
+    dataset = Panoptic(root, "train")
+    assert dataset.label_space.names == ("sheep", "rock", "meadow")
+    assert dataset[0].labels.tolist() == [[2, 2], [0, IGNORE]]
+
+
+def test_masks_that_come_beside_their_json_make_an_index_stale(tmp_path, settle):
+    root = write(tmp_path / "root", "annotations/panoptic_train.json")
+    settle(1_000_000)
+    assert Panoptic(root, "train").mask_path(0) == root / "panoptic_train/1.png"
+    save(root / "annotations/panoptic_train/1.png", [[[1, 0, 0]]])
+    settle(1_000_000)
+    settle(2_000_000, root / "annotations")
+    assert Panoptic(root, "train").mask_path(0) == root / "annotations/panoptic_train/1.png"
 
 
 @pytest.mark.real_data

@@ -1,6 +1,7 @@
 """WildDash 2: the splits drawn by name, both releases, and what the label policy makes of segments."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 import fake_trees
 from multiseg.datasets import find_reader
+from multiseg.datasets.base import index
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE
 
@@ -65,8 +67,8 @@ def test_the_release_without_label_masks_gives_the_same_labels(root, tmp_path):
     for split in ("train", "val"):
         masks, panoptic = find_reader("wilddash")(root, split), find_reader("wilddash")(newer, split)
         assert len(masks) == len(panoptic)
-        for index in range(len(masks)):
-            first, second = masks[index], panoptic[index]
+        for place in range(len(masks)):
+            first, second = masks[place], panoptic[place]
             assert first.key == second.key
             assert torch.equal(first.labels, second.labels)
             assert second.segments is None and second.space.name == "wilddash"
@@ -79,9 +81,25 @@ def test_neither_labels_nor_panoptic_files_is_refused(root):
         find_reader("wilddash")(root, "train")
 
 
-def test_a_change_of_the_panoptic_index_is_noticed(root):
+def test_the_panoptic_index_is_read_once(root, monkeypatch):
     shutil.rmtree(root / "labels")
+    panoptic, read = find_reader("wilddash_panoptic"), []
+    build_index = panoptic.build_index
+    monkeypatch.setattr(panoptic, "build_index", lambda self: read.append(self) or build_index(self))
+    dataset = find_reader("wilddash")(root, "train")
+    assert "panoptic" in vars(dataset)  # before workers are made
+    assert len(dataset[0].labels.unique()) > 1
+    assert len(read) == 1
+
+
+def test_a_change_of_the_panoptic_index_is_noticed(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTISEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(index, "WORTHWHILE", 0.0)
+    shutil.rmtree(root / "labels")
+    for path in [root, *root.rglob("*")]:
+        os.utime(path, (1_000_000, 1_000_000))
     assert len(find_reader("wilddash")(root, "train")) == 2
+    assert list((tmp_path / "cache").rglob("*.npz"))
     content = json.loads((root / "panoptic.json").read_text())
     gone = find_reader("wilddash")(root, "train").mask_path(0).name
     content["annotations"] = [entry for entry in content["annotations"] if entry["file_name"] != gone]

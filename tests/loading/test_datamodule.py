@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
-from multiseg.batch import collate
+from multiseg.batch import Sample, Segments, collate
 from multiseg.datasets import find_reader
-from multiseg.label_space import IGNORE
+from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.loading.datamodule import DataModule, DatasetEntry, DrawnSamples, EvaluationSamples, evaluation_loader
 from multiseg.loading.sampling import Draw
-from multiseg.loading.transforms import Pipeline
+from multiseg.loading.transforms import Pipeline, RandomScaleCrop
 from multiseg.synthetic import write_datasets
 
 PIPELINE = Pipeline(long_side=88, crop=(32, 48))
@@ -39,6 +40,22 @@ def test_segments_are_cropped_with_their_image(panoptic):
     again = samples[Draw(0, 1, 5)]
     assert torch.equal(drawn.image, again.image)
     assert torch.equal(drawn.labels, again.labels)
+
+
+def test_a_crop_is_judged_by_its_classes_not_by_its_segments():
+    space = LabelSpace("farm", (LabelClass("sheep", (0,), (255, 255, 255), thing=True),))
+    herd = torch.arange(24, dtype=torch.int16).repeat_interleave(64).view(24, 64)
+    image = tv_tensors.Image(torch.zeros(3, 24, 64, dtype=torch.uint8))
+    segments = Segments(tv_tensors.Mask(herd), torch.zeros(24, dtype=torch.int64), torch.zeros(24, dtype=torch.bool))
+    judged = []
+
+    class Judge(RandomScaleCrop):
+        def make_params(self, flat_inputs):
+            judged.append(next(entry for entry in flat_inputs if isinstance(entry, tv_tensors.Mask)).unique().tolist())
+            return super().make_params(flat_inputs)
+
+    DrawnSamples([[Sample(image, segments.labels, space, "herd", segments)]], [Judge((16, 16))])[Draw(0, 0, 0)]
+    assert judged == [[0]]
 
 
 def test_segments_reach_the_batch(panoptic, data_roots):

@@ -45,3 +45,12 @@ def test_the_world_is_named_in_its_own_terms(name, root):
     known = {raw for entry in space.classes for raw in entry.raw_ids} | set(space.ignore_ids)
     assert set(layout.raw_of_world.values()) | {layout.other} <= known
     assert len(set(layout.raw_of_world.values())) >= 4
+
+
+def test_the_bytes_do_not_depend_on_the_time(name, root, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.asctime", lambda *_: "another day")
+    again = write_datasets(tmp_path / "again", images=2, val_images=1, domains=[name], size=SIZE)[name]
+    files = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file()]
+    assert files
+    for file in files:
+        assert (root / file).read_bytes() == (again / file).read_bytes(), file

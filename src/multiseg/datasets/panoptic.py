@@ -120,6 +120,8 @@ class Panoptic(CocoPanopticDataset):
 
     def build_index(self) -> Arrays:
         files = self.panoptic_files()
+        for folder in _INDEX_FOLDERS:  # whatever comes there may change where this split lies
+            self.listing.consult(folder or ".")
         if not self.places[self.split].two_channels:
             return super().build_index()
         index = PanopticIndex(self.listing.json(files.index), f"{self.root / files.index}")

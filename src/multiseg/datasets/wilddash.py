@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import ClassVar
 
@@ -113,19 +114,19 @@ class WildDash(SegmentationDataset):
 
     def use_index(self, arrays: Arrays) -> None:
         super().use_index(arrays)
-        self.panoptic = self._panoptic()
+        _ = self.panoptic  # here, once, rather than in every loading worker
 
     def list_pairs(self) -> Iterable[tuple[str, str]]:
-        panoptic = self._panoptic()
-        if panoptic is not None:
-            return panoptic.list_pairs()
+        if self.panoptic is not None:
+            return self.panoptic.list_pairs()
         pairs = self.listing.pairs("images", "labels", (".jpg",), (".png",))
         return (pair for pair in pairs if _split_of(pair[0]) == self.split)
 
     def read_labels(self, index: int) -> tv_tensors.Mask:
         return super().read_labels(index) if self.panoptic is None else self.panoptic.read_labels(index)
 
-    def _panoptic(self) -> WildDashPanoptic | None:
+    @cached_property
+    def panoptic(self) -> WildDashPanoptic | None:
         """The same images in the same order with panoptic truth, where there is no other."""
         if self.listing.exists("labels"):
             return None

@@ -155,9 +155,9 @@ class DrawnSamples(Dataset[Sample]):
             if sample.segments is None:
                 image, labels = transform(sample.image, sample.labels)
                 return replace(sample, image=image, labels=labels)
-            image, ids = transform(sample.image, sample.segments.ids)
-        segments = sample.segments.with_ids(ids)
-        return replace(sample, image=image, labels=segments.labels, segments=segments)
+            # labels in front: a transform that looks at classes, such as `max_class_share`, takes the first mask
+            image, labels, ids = transform(sample.image, sample.labels, sample.segments.ids)
+        return replace(sample, image=image, labels=labels, segments=sample.segments.with_ids(ids))
 
 
 class EvaluationSamples(Dataset[Sample]):

@@ -1,8 +1,8 @@
 """Augmentation, one pipeline a dataset (LMSeg's "dataset-aware augmentation"): its own scales, crop and photometry.
 
-Everything is a `torchvision.transforms.v2.Transform` on an (image, labels) pair, so any transform of that library can
-join a pipeline. One that moves pixels must fill labels with `multiseg.label_space.IGNORE`, not with torchvision's
-default 0, which is a class.
+Everything is a `torchvision.transforms.v2.Transform` on an (image, labels) pair, or in panoptic datasets on an (image,
+labels, segment ids) triple, so any transform of that library can join a pipeline. One that moves pixels must fill both
+maps with `multiseg.label_space.IGNORE`, not with torchvision's default 0, which is a class.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from PIL import Image
 
 from multiseg.datasets.base import read_mask
 from multiseg.errors import MultisegError
+from multiseg.wizard.suffixes import evenly
 
 #: So many masks are read, evenly spread; where there are no more, all.
 SAMPLED = 1000
@@ -92,7 +93,7 @@ def take_census(
     Raises:
         MultisegError: none can be read, or they hold more values than any set of classes.
     """
-    sample = [masks[place * len(masks) // limit] for place in range(limit)] if len(masks) > limit else list(masks)
+    sample = evenly(masks, limit)
     as_colors, palette = _encoding([root / mask for mask in sample])
     values: dict[int, Value] = {}
     broken: list[str] = []

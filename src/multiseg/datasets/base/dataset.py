@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -100,12 +101,15 @@ class SegmentationDataset(Dataset[Sample], ABC):
 
     def _index_key(self) -> tuple[str, ...] | None:
         """What an index depends on besides the disk; None for a reader without a source file, as in a notebook."""
-        classes = [cls for cls in type(self).__mro__ if issubclass(cls, SegmentationDataset)]
-        files = [getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in classes]
+        readers = [cls for cls in type(self).__mro__ if issubclass(cls, SegmentationDataset)]
+        files = [getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in readers]
         if None in files:
             return None
         code = [code_of(file) for file in files if file]
-        return (multiseg.__version__, type(self).__qualname__, *code, str(self.root.resolve()), self.split)
+        # an index may hold contiguous ids, which mean something in this label space only
+        classes = [entry.raw_ids for entry in self.label_space.classes]
+        space = json.dumps([classes, self.label_space.ignore_ids])
+        return (multiseg.__version__, type(self).__qualname__, *code, str(self.root.resolve()), self.split, space)
 
     @abstractmethod
     def list_pairs(self) -> Iterable[tuple[str, str]]:

@@ -41,7 +41,9 @@ def indexed(key: tuple[str, ...] | None, listing: Listing, build: Callable[[], A
     """
     if key is None:
         return build()
-    file = cache_folder() / "index" / f"{blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()}.npz"
+    listing_code = [code_of(str(file)) for file in sorted(Path(__file__).parent.glob("*.py"))]
+    digest = blake2b(json.dumps([*key, *listing_code]).encode(), digest_size=16).hexdigest()
+    file = cache_folder() / "index" / f"{digest}.npz"
     kept = _read(file, listing.root)
     if kept is not None:
         return kept

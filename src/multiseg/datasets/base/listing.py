@@ -73,13 +73,14 @@ class Listing:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        #: Folders and files consulted, relative to the root, with their stamps at that time.
+        #: Folders and files consulted, relative to the root, with their stamps when they were first.
         self.places: dict[str, Stamp | None] = {}
 
     def consult(self, path: str) -> Path:
         """The absolute path of a folder or file that is about to be looked into."""
         absolute = self.root / path
-        self.places[path] = stamp(absolute)
+        if path not in self.places:  # a change between two looks must not pass for seen by the first
+            self.places[path] = stamp(absolute)
         return absolute
 
     def exists(self, path: str) -> bool:

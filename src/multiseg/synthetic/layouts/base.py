@@ -7,6 +7,7 @@ cannot hide.
 from __future__ import annotations
 
 import io
+import json
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -120,6 +121,44 @@ def number_across_classes(picture: Picture, things: Sequence[int]) -> NDArray[np
     return place.reshape(numbers.shape).astype(np.int32)
 
 
+def panoptic_record(
+    image_id: int | str,
+    image: str,
+    mask: str,
+    panoptic_ids: NDArray[np.integer[Any]],
+    category_of: Mapping[int, int],
+) -> Record:
+    """The `image` and the `annotation` of one picture in COCO's panoptic JSON.
+
+    Args:
+        image_id: its id there.
+        image: the name of its file there.
+        mask: the name of its PNG there.
+        panoptic_ids: (H, W), what the PNG shows.
+        category_of: the category of each id that occurs.
+    """
+    height, width = panoptic_ids.shape
+    return {
+        "image": {"id": image_id, "width": width, "height": height, "file_name": image},
+        "annotation": {
+            "image_id": image_id,
+            "file_name": mask,
+            "segments_info": segment_records(panoptic_ids, category_of),
+        },
+    }
+
+
+def write_panoptic_json(path: Path, records: Sequence[Record], categories: Sequence[Record]) -> None:
+    """COCO's panoptic JSON of a split, from what `panoptic_record` makes of its pictures."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    panoptic = {
+        "images": [record["image"] for record in records],
+        "annotations": [record["annotation"] for record in records],
+        "categories": categories,
+    }
+    path.write_text(json.dumps(panoptic))
+
+
 def segment_records(
     panoptic_ids: NDArray[np.integer[Any]], category_of: Mapping[int, int], crowd: Sequence[int] = ()
 ) -> list[Record]:
@@ -167,5 +206,18 @@ def save(path: Path, image: Image.Image | NDArray[Any]) -> None:
     # one write of a whole file: Pillow itself writes a PNG in many small pieces
     buffer = io.BytesIO()
     image.save(buffer, "JPEG" if path.suffix == ".jpg" else "PNG", **options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getbuffer())
+
+
+def save_matlab(path: Path, variables: Mapping[str, Any]) -> None:
+    """A compressed MATLAB file, its folder made if missing; the same bytes at any time of day."""
+    from scipy.io import savemat
+
+    buffer = io.BytesIO()
+    savemat(buffer, variables, do_compression=True)  # type: ignore[no-untyped-call]
+    # its first 116 bytes are free text, in which scipy puts the time
+    buffer.seek(0)
+    buffer.write(b"MATLAB 5.0 MAT-file".ljust(116))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getbuffer())

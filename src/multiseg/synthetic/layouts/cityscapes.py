@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -15,9 +14,10 @@ from multiseg.synthetic.layouts.base import (
     Picture,
     Record,
     number_objects,
+    panoptic_record,
     save,
-    segment_records,
     unpack_colors,
+    write_panoptic_json,
 )
 
 #: The evaluated classes as the official `labels.py` has them: id, name, colour, whether they have instances.
@@ -84,14 +84,10 @@ class Cityscapes(Layout):
         panoptic_ids = np.where(np.isin(picture.ids, _EVALUATED), instance_ids, 0)
         panoptic_name = f"{name}_gtFine_panoptic.png"
         save(root / f"gtFine/cityscapes_panoptic_{split}" / panoptic_name, unpack_colors(panoptic_ids))
-        height, width = picture.ids.shape
         category_of = {raw: raw // 1000 if raw >= 1000 else raw for raw in np.unique(panoptic_ids).tolist()}
-        segments = segment_records(panoptic_ids, category_of)
-        return {
-            # the official file names the image after the mask, "_gtFine_leftImg8bit.png", a name no image has
-            "image": {"id": name, "width": width, "height": height, "file_name": f"{name}_gtFine_leftImg8bit.png"},
-            "annotation": {"image_id": name, "file_name": panoptic_name, "segments_info": segments},
-        }
+        # the official file names the image after the mask, "_gtFine_leftImg8bit.png", a name no image has
+        image_name = f"{name}_gtFine_leftImg8bit.png"
+        return panoptic_record(name, image_name, panoptic_name, panoptic_ids, category_of)
 
     def write_index(self, root: Path, split: str, records: Sequence[Record]) -> None:
         categories = [
@@ -104,12 +100,7 @@ class Cityscapes(Layout):
             }
             for raw, name, color, thing in CLASSES
         ]
-        panoptic = {
-            "images": [record["image"] for record in records],
-            "annotations": [record["annotation"] for record in records],
-            "categories": categories,
-        }
-        (root / f"gtFine/cityscapes_panoptic_{split}.json").write_text(json.dumps(panoptic))
+        write_panoptic_json(root / f"gtFine/cityscapes_panoptic_{split}.json", records, categories)
 
 
 def instance_ids_of(picture: Picture) -> NDArray[np.int32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -14,9 +13,10 @@ from multiseg.synthetic.layouts.base import (
     Picture,
     Record,
     number_across_classes,
+    panoptic_record,
     save,
-    segment_records,
     unpack_colors,
+    write_panoptic_json,
 )
 
 #: Categories up to this one are things.
@@ -110,7 +110,7 @@ class COCOPanoptic(Layout):
             }
             for raw, name, color in _CATEGORIES
         ]
-        write_json(root / f"annotations/panoptic_{split}2017.json", records, categories)
+        write_panoptic_json(root / f"annotations/panoptic_{split}2017.json", records, categories)
 
 
 def write_segments(mask: Path, image: str, image_id: int, picture: Picture, things: Sequence[int]) -> Record:
@@ -133,27 +133,8 @@ def write_segments(mask: Path, image: str, image_id: int, picture: Picture, thin
     segments = np.where(categories == 0, 0, (1 + np.arange(len(found))) * 70_001 % 2**24)
     panoptic_ids = segments[place].reshape(keys.shape)
     save(mask, unpack_colors(panoptic_ids))
-    height, width = keys.shape
     category_of = dict(zip(segments.tolist(), categories.tolist(), strict=True))
-    return {
-        "image": {"id": image_id, "width": width, "height": height, "file_name": image},
-        "annotation": {
-            "image_id": image_id,
-            "file_name": mask.name,
-            "segments_info": segment_records(panoptic_ids, category_of),
-        },
-    }
-
-
-def write_json(path: Path, records: Sequence[Record], categories: Sequence[Record]) -> None:
-    """The JSON of a split."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    panoptic = {
-        "images": [record["image"] for record in records],
-        "annotations": [record["annotation"] for record in records],
-        "categories": categories,
-    }
-    path.write_text(json.dumps(panoptic))
+    return panoptic_record(image_id, image, mask.name, panoptic_ids, category_of)
 
 
 LAYOUT = COCOPanoptic()

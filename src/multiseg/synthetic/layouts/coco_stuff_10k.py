@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from multiseg.synthetic.layouts.base import Layout, Picture, Record, save
+from multiseg.synthetic.layouts.base import Layout, Picture, Record, save, save_matlab
 from multiseg.synthetic.layouts.coco_stuff import IDS
 
 
@@ -20,18 +20,15 @@ class COCOStuff10k(Layout):
     raw_of_world: ClassVar = IDS
 
     def write_picture(self, root: Path, split: str, index: int, picture: Picture) -> Record:
-        from scipy.io import savemat
-
         stem = f"COCO_train2014_{1 + index + 500_000 * (split == 'val'):012d}"
         save(root / f"images/{stem}.jpg", picture.image)
-        (root / "annotations").mkdir(parents=True, exist_ok=True)
         truth = {
             "S": picture.ids.astype(np.uint8),
             "captions": np.array([["A synthetic scene."]], object),
             "regionMapStuff": picture.instances.astype(np.uint16),
             "regionLabelsStuff": np.zeros((1, 1), np.uint16),
         }
-        savemat(root / f"annotations/{stem}.mat", truth, do_compression=True)  # type: ignore[no-untyped-call]
+        save_matlab(root / f"annotations/{stem}.mat", truth)
         return {"stem": stem}
 
     def write_index(self, root: Path, split: str, records: Sequence[Record]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -15,9 +14,10 @@ from multiseg.synthetic.layouts.base import (
     Record,
     number_objects,
     palette_image,
+    panoptic_record,
     save,
-    segment_records,
     unpack_colors,
+    write_panoptic_json,
 )
 
 #: Of a class: readable name, name, colour, whether it has instances.
@@ -54,26 +54,14 @@ class Vistas(Layout):
         panoptic_ids = np.where(ids == self.unlabeled, 0, 1000 * (ids + 1) + objects + 1)
         save(folder / f"{self.truth}panoptic/{name}.png", unpack_colors(panoptic_ids))
         category_of = {segment: segment // 1000 for segment in np.unique(panoptic_ids).tolist()}
-        height, width = ids.shape
-        return {
-            "image": {"id": name, "width": width, "height": height, "file_name": f"{name}.jpg"},
-            "annotation": {
-                "image_id": name,
-                "file_name": f"{name}.png",
-                "segments_info": segment_records(panoptic_ids, category_of),
-            },
-        }
+        return panoptic_record(name, f"{name}.jpg", f"{name}.png", panoptic_ids, category_of)
 
     def write_index(self, root: Path, split: str, records: Sequence[Record]) -> None:
-        panoptic = {
-            "images": [record["image"] for record in records],
-            "annotations": [record["annotation"] for record in records],
-            "categories": [
-                {"id": raw + 1, "name": readable, "supercategory": name, "color": list(color), "isthing": int(thing)}
-                for raw, (readable, name, color, thing) in self.classes.items()
-            ],
-        }
-        (root / _FOLDERS[split] / f"{self.truth}panoptic/{self.index}").write_text(json.dumps(panoptic))
+        categories = [
+            {"id": raw + 1, "name": readable, "supercategory": name, "color": list(color), "isthing": int(thing)}
+            for raw, (readable, name, color, thing) in self.classes.items()
+        ]
+        write_panoptic_json(root / _FOLDERS[split] / f"{self.truth}panoptic/{self.index}", records, categories)
 
 
 class Mapillary(Vistas):

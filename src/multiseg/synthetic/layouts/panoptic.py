@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from multiseg.synthetic.layouts.base import Layout, Picture, Record, save
-from multiseg.synthetic.layouts.coco_panoptic import write_json, write_segments
+from multiseg.synthetic.layouts.base import Layout, Picture, Record, save, write_panoptic_json
+from multiseg.synthetic.layouts.coco_panoptic import write_segments
 
 #: Neither in the order of ids nor without gaps; one has no colour.
 CATEGORIES: tuple[Record, ...] = (
@@ -42,7 +42,7 @@ class Panoptic(Layout):
         return write_segments(root / f"panoptic_{split}/{stem}.png", f"{stem}.jpg", index, picture, _THINGS)
 
     def write_index(self, root: Path, split: str, records: Sequence[Record]) -> None:
-        write_json(root / f"panoptic_{split}.json", records, CATEGORIES)
+        write_panoptic_json(root / f"panoptic_{split}.json", records, CATEGORIES)
 
 
 LAYOUT = Panoptic()

@@ -8,7 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from multiseg.synthetic.layouts.base import Layout, Picture, Record, number_across_classes, palette_image, save
+from multiseg.synthetic.layouts.base import (
+    Layout,
+    Picture,
+    Record,
+    number_across_classes,
+    palette_image,
+    save,
+    save_matlab,
+)
 
 THINGS = range(1, 21)
 _BORDER = 255
@@ -70,13 +78,10 @@ def write_list(path: Path, stems: Sequence[str]) -> None:
 
 def write_sbd_mask(folder: Path, stem: str, picture: Picture) -> None:
     """A MATLAB file as SBD has it: no border, and a list of the classes present."""
-    from scipy.io import savemat
-
     ids = np.where(picture.ids == _BORDER, 0, picture.ids).astype(np.uint8)
     present = np.setdiff1d(ids, [0]).reshape(-1, 1)
-    (folder / "cls").mkdir(parents=True, exist_ok=True)
     truth = {"Boundaries": np.zeros((20, 1), object), "Segmentation": ids, "CategoriesPresent": present}
-    savemat(folder / f"cls/{stem}.mat", {"GTcls": truth}, do_compression=True)  # type: ignore[no-untyped-call]
+    save_matlab(folder / f"cls/{stem}.mat", {"GTcls": truth})
 
 
 LAYOUT = VOC()

@@ -16,8 +16,8 @@ from multiseg.synthetic.layouts.base import (
     Picture,
     Record,
     number_objects,
+    panoptic_record,
     save,
-    segment_records,
     unpack_colors,
 )
 
@@ -88,15 +88,7 @@ class WildDash(Layout):
         save(root / f"images/{name}.jpg", picture.image)
         save(root / f"labels/{name}.png", picture.ids.astype(np.uint8))
         save(root / f"panoptic/{name}.png", unpack_colors(panoptic_ids))
-        height, width = picture.ids.shape
-        return {
-            "image": {"id": name, "width": width, "height": height, "file_name": f"{name}.jpg"},
-            "annotation": {
-                "image_id": name,
-                "file_name": f"{name}.png",
-                "segments_info": segment_records(panoptic_ids, category_of),
-            },
-        }
+        return panoptic_record(name, f"{name}.jpg", f"{name}.png", panoptic_ids, category_of)
 
     def write_index(self, root: Path, split: str, records: Sequence[Record]) -> None:
         # one file for both splits: the second that is written joins the first
