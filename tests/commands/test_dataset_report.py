@@ -122,3 +122,20 @@ def test_names_with_brackets_are_no_markup(root, capsys):
 def test_a_wrong_call_is_one_line_and_exit_code_2(root, capsys, arguments, message):
     assert stats(f"harbour={root}", *arguments) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_classes_that_never_occur_take_one_line(root, capsys):
+    names = "".join(f"  - {{name: extra {number}, id: {number}}}\n" for number in range(100, 140))
+    text = (root / "dataset.yaml").read_text()
+    (root / "dataset.yaml").write_text(text.replace("classes:\n", f"classes:\n{names}"))
+    assert stats(f"harbour={root}") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["ship", "water"]
+    assert len(lines) == 5
+    assert lines[4].startswith("never (40): extra 100, extra 101, ") and lines[4].endswith("extra 129, … and 10 more")
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_counted(root, capsys):
+    assert stats(f"harbour={root}", "--out", root / "dataset.yaml") == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "dataset.yaml" in captured.err

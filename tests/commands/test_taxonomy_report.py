@@ -152,7 +152,8 @@ def test_long_lists_are_shortened_unless_all_is_wanted(tmp_path: Path, capsys: p
     ("arguments", "message"),
     [
         ([], "give two at least"),
-        (["--by", "none.tsv"], "cannot read none.tsv"),
+        (["--by", "none.tsv"], "cannot read none.tsv: No such file or directory."),
+        (["--format", "mseg"], "it needs --out FILE"),
         (["--columns", "city=x"], "--columns is for a master table"),
         (["--limit", "3"], "--limit is for measuring: it needs --model RUN"),
         (["--flip"], "--flip is for measuring"),
@@ -188,3 +189,13 @@ def test_relations_that_contradict_each_other_make_no_master_table(
     assert call(*data, "--by", path, "--out", tmp_path / "m.tsv", "--format", "mseg") == 2
     assert "of one dataset, cannot share pixels" in capsys.readouterr().err
     assert not (tmp_path / "m.tsv").exists()
+
+
+def test_a_misspelt_dataset_in_a_table_is_told(
+    data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "r.tsv"
+    header = "from_dataset\tfrom_class\trelation\tto_dataset\tto_class\n"
+    path.write_text(f"{header}city\tcars\tsame\tprak\tcar\ncity\tperson\tsame\tpark\tperson\n")
+    assert call(*data, "--by", path) == 0
+    assert capsys.readouterr().err == f"{path}: lines about datasets that are not given are left out: prak\n"

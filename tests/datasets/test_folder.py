@@ -486,7 +486,7 @@ MISTAKES = {
         r"classes\[0\].thing: expected true or false, found 'yes'",
     ),
     "mixed classes": ({"classes": [WATER, "ship"]}, r"classes\[1\]: expected keys 'name', 'id', found 'ship'"),
-    "YAML's Norway": ({"classes": ["yes", False]}, r"classes\[0\]: expected keys"),
+    "YAML's Norway": ({"classes": ["yes", False]}, r"classes\[1\]: expected a name .in quotes.*, found False"),
     "unknown encoding": ({"encoding": "colour"}, "encoding: there is no 'colour'; did you mean 'colors'"),
     "ids among colours": ({"encoding": "colors"}, r"no key 'classes\[0\].id'; valid: color, name, thing"),
     "names among colours": ({"encoding": "colors", "classes": ["a"]}, r"classes\[0\]: expected keys 'name', 'color'"),
@@ -610,3 +610,10 @@ def test_the_descriptions_of_the_documentation_are_valid(tmp_path):
             (root / file).touch()
         (root / "dataset.yaml").write_text(text, "utf-8")
         assert "train" in read_description(root / "dataset.yaml").splits
+
+
+def test_the_file_is_named_once(root):
+    describe(root, name=7)
+    with pytest.raises(MultisegError) as error:
+        Folder(root, "train")
+    assert str(error.value).count("dataset.yaml") == 1

@@ -25,6 +25,9 @@ from multiseg.inspection.statistics import SplitStatistics, cover_classes, gathe
 #: Pictures on a contact sheet: as many as show every class, but no fewer and no more than these.
 _LEAST_PICTURES, _MOST_PICTURES = 12, 40
 
+#: So many names of classes that never occur are shown.
+_MOST_NAMES = 30
+
 
 def count_datasets(
     arguments: Sequence[str],
@@ -51,14 +54,16 @@ def count_datasets(
     """
     if pictures is not None and pictures < 1:
         raise MultisegError(f"a contact sheet has at least 1 picture, not {pictures}.")
+    parts = _open(arguments, splits)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # an error now, not after minutes of counting
     gathered: list[SplitStatistics] = []
-    for part in _open(arguments, splits):
+    for part in parts:
         with progress_bar(f"{part.name} {part.split}", len(evenly_spread(len(part), limit))) as advance:
             statistics = gather_statistics(part, workers, lambda done, _total: advance(done), limit)
         gathered.append(statistics)
         if not as_json:
-            results.print(f"{part.name}/{part.split}: {figures(statistics)}", markup=False, soft_wrap=True)
-            results.print(class_table(statistics))
+            _print_statistics(f"{part.name}/{part.split}", statistics)
         if part.split in part.withheld_splits:
             say(f"{part.name} {part.split}: these are dummies, the true labels are withheld.")
         if statistics.unreadable:
@@ -72,6 +77,15 @@ def count_datasets(
     if as_json:
         print(json.dumps([statistics.to_json() for statistics in gathered], ensure_ascii=False))
     return 1 if any(statistics.unreadable for statistics in gathered) else 0
+
+
+def _print_statistics(title: str, statistics: SplitStatistics) -> None:
+    results.print(f"{title}: {figures(statistics)}", markup=False, soft_wrap=True)
+    results.print(class_table(statistics))
+    if never := [entry.name for entry in statistics.classes if not entry.images]:
+        more = f", … and {len(never) - _MOST_NAMES} more" if len(never) > _MOST_NAMES else ""
+        text = f"never ({len(never)}): {', '.join(never[:_MOST_NAMES])}{more}"
+        results.print(text, markup=False, soft_wrap=True)
 
 
 def _open(arguments: Sequence[str], splits: Sequence[str] | None) -> list[SegmentationDataset]:
@@ -114,17 +128,18 @@ def _sizes_text(statistics: SplitStatistics) -> str:
 
 
 def class_table(statistics: SplitStatistics) -> Table:
-    """One row a class, that with most pixels first."""
+    """One row for each class that occurs, that with most pixels first."""
     columns = ["class", "% of pixels", "% of images", "images", "% of an image"]
     panoptic = statistics.segments is not None
     table = Table(*columns, *(["things", "an image"] if panoptic else []), box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for entry in sorted(statistics.classes, key=lambda entry: -entry.pixels):
+    occurring = [entry for entry in statistics.classes if entry.images]
+    for entry in sorted(occurring, key=lambda entry: -entry.pixels):
         row = [percent(entry.pixel_share), percent(entry.image_share), str(entry.images), percent(entry.mean_area)]
         if panoptic:
             things = entry.segments
-            row += ["", ""] if things is None else [str(things), f"{things / max(1, entry.images):.1f}"]
+            row += ["", ""] if things is None else [str(things), f"{things / entry.images:.1f}"]
         table.add_row(Text(entry.name), *row)  # brackets in a name are no markup
     return table
 
@@ -135,13 +150,12 @@ def draw(dataset: SegmentationDataset, statistics: SplitStatistics, out: Path, p
     Args:
         dataset: the split.
         statistics: of it.
-        out: folder; made if missing.
+        out: folder.
         pictures: on the sheet; by default as many as show every class, within bounds.
 
     Yields:
         the path of each file once it is written.
     """
-    out.mkdir(parents=True, exist_ok=True)
     stem = f"{dataset.name}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', dataset.split)}"
     classes = statistics.classes
     chart = out / f"{stem}_classes.png"

@@ -11,7 +11,14 @@ from rich.table import Table
 
 from multiseg.commands.evaluating import make_predictor, own_datasets
 from multiseg.commands.tables import open_named
-from multiseg.commands.taxonomy_report import Findings, print_homonyms, print_names, print_summary, write_findings
+from multiseg.commands.taxonomy_report import (
+    Findings,
+    print_homonyms,
+    print_names,
+    print_summary,
+    refuse_format_alone,
+    write_findings,
+)
 from multiseg.console import progress_bar, results
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError, did_you_mean
@@ -37,6 +44,7 @@ def show_measured_taxonomy(given: Namespace) -> int:
     Raises:
         MultisegError: an option is wrong, or there are no two datasets that the model knows.
     """
+    refuse_format_alone(given)
     if given.by != "name" or given.columns:
         raise MultisegError("--model measures relations, --by reads them: give one of the two.")
     if given.limit is not None and given.limit < 1:

@@ -95,6 +95,7 @@ class Findings:
 
 def show_taxonomy(given: Namespace) -> int:
     """Print how the given datasets relate, and write it where --out says."""
+    refuse_format_alone(given)
     for name in _MEASURING:
         if getattr(given, name) not in (None, False):
             raise MultisegError(f"--{name} is for measuring: it needs --model RUN.")
@@ -117,6 +118,15 @@ def show_taxonomy(given: Namespace) -> int:
     print_lines("similar names, not related", _similar_lines(findings.similar), given.all)
     print_names("without partner", findings.without_partner, given.all)
     return 0
+
+
+def refuse_format_alone(given: Namespace) -> None:
+    """
+    Raises:
+        MultisegError: --format without --out, which would do nothing.
+    """
+    if given.format == "mseg" and not given.out:
+        raise MultisegError("--format mseg is the format of a file: it needs --out FILE.")
 
 
 def write_findings(
@@ -193,8 +203,17 @@ def _relations(given: Namespace, datasets: Mapping[str, SegmentationDataset]) ->
     if given.by == "name":
         return relations_by_name(spaces)
     if not master:
-        return read_relations(Path(given.by), spaces)
+        return _relations_of_table(Path(given.by), spaces)
     return _relations_of_master_table(Path(given.by), datasets, dict(_columns(given.columns)))
+
+
+def _relations_of_table(path: Path, spaces: Sequence[LabelSpace]) -> list[Relation]:
+    """Those between the spaces. A table may tell of more datasets; that a misspelt one is passed over, too, is said."""
+    relations = read_relations(path, spaces)
+    named = {name for entry in read_relations(path) for name in (entry.from_dataset, entry.to_dataset)}
+    if others := sorted(named - {space.name for space in spaces}):
+        say(f"{path}: lines about datasets that are not given are left out: {', '.join(others)}")
+    return relations
 
 
 def _columns(arguments: Iterable[str]) -> Iterator[tuple[str, str]]:

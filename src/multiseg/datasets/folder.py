@@ -174,8 +174,9 @@ def read_description(path: Path, root: Path | None = None) -> Description:
     as_colors = "encoding" in keys and keys["encoding"].choice(("ids", "colors")) == "colors"
     classes = _classes(keys["classes"], as_colors)
     ignored = [raw for node in keys["ignore"].items() for raw in _ignored(node, as_colors)] if "ignore" in keys else []
+    name = keys["name"].text()
     try:
-        label_space = LabelSpace(keys["name"].text(), tuple(classes), tuple(ignored))
+        label_space = LabelSpace(name, tuple(classes), tuple(ignored))
     except MultisegError as error:
         raise MultisegError(f"{path}: {error}") from None
     image_suffix, mask_suffix = (keys[key].text() if key in keys else "" for key in ("image_suffix", "mask_suffix"))
@@ -221,6 +222,9 @@ def _classes(node: Node, as_colors: bool) -> list[LabelClass]:
         colors = distinct_colors(())
         return [LabelClass(entry.text(), (index,), next(colors)) for index, entry in enumerate(entries)]
     required, optional = (("name", "color"), ("thing",)) if as_colors else (("name", "id"), ("color", "thing"))
+    for entry in entries:
+        if not as_colors and not isinstance(entry.value, dict | str):  # `no` and `1` are no text in YAML
+            raise entry.wrong("a name (in quotes, where YAML takes it for something else) or keys 'name', 'id'")
     tables = [entry.mapping(required, optional) for entry in entries]
     given = [_colors(table["color"], as_colors) if "color" in table else () for table in tables]
     generated = distinct_colors(color for own in given for color in own)

@@ -247,11 +247,18 @@ def reader_of(name: str, entry: DatasetEntry) -> type[SegmentationDataset]:
         raise MultisegError(f"dataset name '{name}': only letters, digits, '_' and '-' can be used.")
     if name in _RESERVED or hasattr(torch.nn.ModuleDict(), name):  # names of classifiers and taxonomies
         raise MultisegError(f"dataset name '{name}' means something else here; choose another, as in my_{name}.")
-    if not Path(entry.root).exists():
-        raise MultisegError(f"dataset '{name}': the folder {entry.root} does not exist.")
+    if not Path(entry.root).is_dir():
+        what = f"{entry.root} is no folder" if Path(entry.root).exists() else f"the folder {entry.root} does not exist"
+        raise MultisegError(f"dataset '{name}': {what}.")
     reader_name = entry.reader or name
     if entry.reader is None and name not in all_readers() and _is_described(Path(entry.root)):
         reader_name = "folder"
+    if entry.reader is None and reader_name not in all_readers():
+        raise MultisegError(
+            f"no dataset reader '{name}'; {did_you_mean(name, all_readers())}\n"
+            f"For your own data {entry.root} needs a dataset.yaml (`multiseg datasets init` writes it); "
+            f"for another name say {name}:READER={entry.root}."
+        )
     return find_reader(reader_name)
 
 

@@ -192,8 +192,10 @@ def read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark before it
-    except (OSError, UnicodeDecodeError) as error:
-        raise MultisegError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise MultisegError(f"cannot read {path}: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise MultisegError(f"cannot read {path}: it is no text in UTF-8.") from None
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.startswith("#"):
             cells = next(csv.reader([line.rstrip("\r")], delimiter="\t"))
