@@ -253,9 +253,9 @@ def _add_datasets_check(commands: Any) -> None:
 
 
 def _check_datasets(given: argparse.Namespace) -> int:
-    from multiseg.commands import tables
+    from multiseg.commands.check_report import check_datasets
 
-    return tables.check_datasets(
+    return check_datasets(
         given.datasets, given.split, given.limit, given.workers, strict=given.strict, as_json=given.json
     )
 

@@ -20,10 +20,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from timm.layers import convert_sync_batchnorm
 
 from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, PlainProgress, Progress, StepSeeds
-from multiseg.commands.tables import mean_miou
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
 from multiseg.errors import MultisegError
+from multiseg.evaluation.iou import mean_miou
 from multiseg.inspection.checking import check_dataset
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
@@ -31,6 +31,7 @@ from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
+from multiseg.taxonomy.relations import Relation, other_datasets
 from multiseg.weights import read_weights
 
 #: Processes that Lightning starts for further devices run this program again; by this they find the first one's folder.
@@ -76,6 +77,8 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
     run.create()
     if is_first_process():
         run.write_config(resolved)
+        if not quiet:
+            _say_left_out(resolved)
     _fit(experiment, trainer, run, resolved, checkpoint)
     return run
 
@@ -94,6 +97,13 @@ def check_data(experiment: Experiment, quiet: bool = False) -> None:
             check_dataset(dataset, limit=experiment.trainer.check_files).raise_for_errors()
             if not quiet:
                 say(f"{name}: {dataset.split} has {len(dataset)} images; checked.")
+
+
+def _say_left_out(resolved: Config) -> None:
+    """A table of relations may tell of more datasets; that a misspelt one is passed over, too, must be seen."""
+    rows = resolved["method"]["init_args"].get("relations") or ()
+    if others := other_datasets([Relation(**row) for row in rows], resolved["data"]["datasets"]):
+        say(f"relations of datasets that are not in this run play no part: {', '.join(others)}")
 
 
 def initialize(method: SegmentationMethod, init: Initialization) -> None:

@@ -166,6 +166,15 @@ def finished_run(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathF
     return folder / "run"
 
 
+def test_a_dataset_that_only_the_relations_know_is_mentioned(
+    data_roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relations = tsv(tmp_path / "relations.tsv", *TOWN_AND_PARK, Relation("town", "car", "same", "twon", "car"))
+    arguments = [*tiny_run.arguments(data_roots), "--method.relations", relations, "--run", tmp_path / "run"]
+    assert run_command("train", "universal", *arguments) == 0
+    assert "relations of datasets that are not in this run play no part: twon" in capsys.readouterr().err
+
+
 def weights(run: Path) -> dict[str, Tensor]:
     return load_file(run / "model" / "model.safetensors")
 

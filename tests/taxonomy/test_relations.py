@@ -9,6 +9,7 @@ from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.taxonomy.relations import (
     Relation,
+    other_datasets,
     read_relations,
     relations_by_name,
     remap_by_name,
@@ -163,3 +164,10 @@ def test_a_master_table_in_place_of_relations_is_recognised(tmp_path: Path) -> N
     (tmp_path / "m.tsv").write_text("fine\tuniversal\ncar\tcar\n")
     with pytest.raises(MultisegError, match="`multiseg taxonomy --by` makes relations of a master table"):
         read_relations(tmp_path / "m.tsv")
+
+
+def test_datasets_that_are_not_here_are_listed_once() -> None:
+    relations = [Relation("a", "x", "same", "b", "x"), Relation("c", "y", "part of", "a", "x")]
+    assert other_datasets(relations, ["a", "b"]) == ["c"]
+    assert other_datasets(relations, ["a", "b", "c", "d"]) == []
+    assert other_datasets(relations, []) == ["a", "b", "c"]

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from multiseg.batch import Sample
-from multiseg.commands.tables import open_named, open_splits
+from multiseg.commands.opening import open_named, open_splits
 from multiseg.console import progress_bar, results, say
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError

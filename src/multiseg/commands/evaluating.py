@@ -13,12 +13,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from multiseg.commands.tables import mean_miou, open_named, show_classes, show_metrics
+from multiseg.commands.opening import open_named
+from multiseg.commands.tables import show_classes, show_metrics
 from multiseg.configuration import Config
 from multiseg.console import progress_bar, results, say
 from multiseg.datasets import SegmentationDataset
 from multiseg.datasets.base import read_image
 from multiseg.errors import MultisegError
+from multiseg.evaluation.iou import mean_miou
 from multiseg.evaluation.overlays import legend, overlay, with_legend
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DatasetEntry, open_dataset

@@ -10,7 +10,7 @@ from dataclasses import astuple
 from rich.table import Table
 
 from multiseg.commands.evaluating import make_predictor, own_datasets
-from multiseg.commands.tables import open_named
+from multiseg.commands.opening import open_named
 from multiseg.commands.taxonomy_report import (
     Findings,
     print_homonyms,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
-from multiseg.commands.tables import open_named
+from multiseg.commands.opening import open_named
 from multiseg.console import results, say
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
@@ -36,7 +36,13 @@ from multiseg.taxonomy.name_conflicts import (
     union_by_relations,
     without_partner,
 )
-from multiseg.taxonomy.relations import Relation, read_relations, relations_by_name, write_relations
+from multiseg.taxonomy.relations import (
+    Relation,
+    other_datasets,
+    read_relations,
+    relations_by_name,
+    write_relations,
+)
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -210,8 +216,7 @@ def _relations(given: Namespace, datasets: Mapping[str, SegmentationDataset]) ->
 def _relations_of_table(path: Path, spaces: Sequence[LabelSpace]) -> list[Relation]:
     """Those between the spaces. A table may tell of more datasets; that a misspelt one is passed over, too, is said."""
     relations = read_relations(path, spaces)
-    named = {name for entry in read_relations(path) for name in (entry.from_dataset, entry.to_dataset)}
-    if others := sorted(named - {space.name for space in spaces}):
+    if others := other_datasets(read_relations(path), [space.name for space in spaces]):
         say(f"{path}: lines about datasets that are not given are left out: {', '.join(others)}")
     return relations
 

@@ -75,7 +75,7 @@ class WildDashPanoptic(CocoPanopticDataset):
 
     reader = "wilddash_panoptic"
     card = DatasetCard(
-        title="WildDash 2, panoptic (26 evaluated classes)",
+        title="WildDash 2, panoptic (26 evaluated classes; val: a fifth of the images, drawn by name)",
         url="https://wilddash.cc",
         license="WildDash terms, non-commercial",
         citation="Zendel et al., CVPR 2022",
@@ -102,7 +102,7 @@ class WildDash(SegmentationDataset):
 
     reader = "wilddash"
     card = DatasetCard(
-        title="WildDash 2 (26 evaluated classes)",
+        title="WildDash 2 (26 evaluated classes; val: a fifth of the images, drawn by name)",
         url=WildDashPanoptic.card.url,
         license=WildDashPanoptic.card.license,
         citation=WildDashPanoptic.card.citation,

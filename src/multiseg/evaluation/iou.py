@@ -7,7 +7,7 @@ number.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,12 @@ def scores(matrix: Tensor, names: Sequence[str]) -> Scores:
     pixel_accuracy = 100 * right.sum() / true.sum()
     per_class = dict(zip(shown, iou.tolist(), strict=True))
     return Scores(iou.mean().item(), recall.mean().item(), pixel_accuracy.item(), per_class, absent)
+
+
+def mean_miou(scores: Iterable[Mapping[str, Any]]) -> float | None:
+    """Mean over the datasets that have one; None where nothing was labelled."""
+    known = [entry["mIoU"] for entry in scores if entry["mIoU"] is not None]
+    return sum(known) / len(known) if known else None
 
 
 class ConfusionMatrix(Metric):

@@ -184,6 +184,12 @@ def _refuse_contradiction(relation: Relation, line_of: Mapping[Relation, int]) -
             raise MultisegError(f"'{start}' {relation.relation} '{end}', but line {line} says '{kind}'.")
 
 
+def other_datasets(relations: Iterable[Relation], known: Iterable[str]) -> list[str]:
+    """Datasets that relations name and that are none of the known ones; perhaps a name is misspelt."""
+    named = {name for relation in relations for name in (relation.from_dataset, relation.to_dataset)}
+    return sorted(named - set(known))
+
+
 def read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of each line that is neither empty nor a remark; cells without blanks around them.
 
