@@ -13,6 +13,12 @@ from PIL import Image
 import tiny_run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The user's cache is left alone."""
+    os.environ["MULTISEG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def data_roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two `folder` datasets that disagree: `town` (road, car, sky) with 9 images, `park` (tree, sky) with 5."""
