@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
 from multiseg.datasets import SegmentationDataset
+from multiseg.inspection.passing import evenly_spread
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import default_workers, evaluation_loader
 from multiseg.loading.transforms import Pipeline
@@ -62,10 +62,7 @@ def count_predictions(
 
 
 def _spread(dataset: SegmentationDataset, limit: int | None) -> SegmentationDataset:
-    if limit is None or limit >= len(dataset):
-        return dataset
-    chosen = np.linspace(0, len(dataset) - 1, limit).round().astype(int).tolist()
-    return cast(SegmentationDataset, Subset(dataset, chosen))
+    return cast(SegmentationDataset, Subset(dataset, evenly_spread(len(dataset), limit)))
 
 
 def _at_most(labels: Tensor, size: Sequence[int]) -> Tensor:

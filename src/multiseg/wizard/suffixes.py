@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 from multiseg.datasets.folder import MASK_ENDINGS
+from multiseg.inspection.passing import evenly_spread
 from multiseg.wizard.tree import Tree, extension
 
 _T = TypeVar("_T")
@@ -87,4 +88,4 @@ def _parted(stem: str, other: str, length: int) -> tuple[str, str] | None:
 
 def evenly(items: Sequence[_T], count: int) -> list[_T]:
     """At most so many items, evenly spread."""
-    return [items[place * len(items) // count] for place in range(count)] if len(items) > count else list(items)
+    return [items[place] for place in evenly_spread(len(items), count)]
