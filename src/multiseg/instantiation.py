@@ -81,10 +81,12 @@ class Initialization:
     Args:
         weights: another run's folder, or a file of weights; None: as the network initialises itself.
         part: what to take of it: the backbone, or the network (backbone and decoder). Classifiers always start anew.
+        norms: where the weights have batch norms of several datasets: whose to take. None: each dataset's its own.
     """
 
     weights: Path | None = None
     part: Literal["backbone", "network"] = "backbone"
+    norms: str | None = None
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class Predictor:
         """
         self._set_window(dataset)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.method.predict_in_all(images.to(self.device), images.shape[-2:], taxonomies)
+            return self.method.predict_in_all(images.to(self.device), images.shape[-2:], taxonomies, dataset)
 
     @torch.inference_mode()
     def _predict(self, images: Tensor, size: Any, taxonomy: str) -> Tensor:

@@ -28,6 +28,7 @@ from multiseg.inspection.checking import check_dataset
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
+from multiseg.networks.dataset_norm import plain_state
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
@@ -71,7 +72,9 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
     else:
         experiment = build(resolved)
         initialize(experiment.method, experiment.init)
-    trainer = _make_trainer(settings, run, quiet)
+    # a gradient is averaged over the batches of an update; losses of datasets that take turns are to be summed
+    experiment.method.turns = experiment.data.turns
+    trainer = _make_trainer(settings, run, quiet, settings.accumulate * experiment.data.turns)
     _rehearse(experiment, trainer)
     check_data(experiment, quiet)
     run.create()
@@ -110,10 +113,13 @@ def initialize(method: SegmentationMethod, init: Initialization) -> None:
     """Load weights to start from, and say what fitted.
 
     Raises:
-        MultisegError: nothing fitted.
+        MultisegError: nothing fitted, or it must be said whose batch norms are wanted.
     """
     if init.weights is not None:
-        report = method.network.load(read_weights(init.weights), init.part, str(init.weights))
+        state = read_weights(init.weights)
+        if init.norms is not None:
+            state = plain_state(state, init.norms, str(init.weights))
+        report = method.network.load(state, init.part, str(init.weights))
         if is_first_process():
             say(report.summary())
 
@@ -185,7 +191,7 @@ def _fit(
     trainer.strategy.barrier()  # nobody reads, or is taken for finished, before the first process has written
 
 
-def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool) -> lightning.Trainer:
+def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool, accumulate: int) -> lightning.Trainer:
     logging.getLogger("lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it says what we say, and advertises
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # it is: see loading.datamodule
@@ -207,9 +213,9 @@ def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool) -> lig
             devices=devices,
             num_nodes=settings.nodes,
             precision=precision_of(settings),  # type: ignore[arg-type]
-            accumulate_grad_batches=settings.accumulate,
+            accumulate_grad_batches=accumulate,
             gradient_clip_val=settings.gradient_clip,
-            val_check_interval=every * settings.accumulate,
+            val_check_interval=every * accumulate,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             log_every_n_steps=settings.log_every,

@@ -53,7 +53,7 @@ class DataModule(LightningDataModule):
         plan: which images a batch holds; None: `Mixed()`.
         batch_size: images a step of every dataset, so that a step of K datasets holds K times as many, and `steps`
             means the same number of updates for each dataset as it would alone. An `Alternating` batch holds one
-            dataset's.
+            dataset's; where each batch is an update, K steps are a round.
         total_batch_size: images a step altogether, in place of `batch_size`.
         eval_batch_size: images a step in evaluation.
         workers: loading processes a rank; None: one a core up to eight, less one for the trainer.
@@ -93,6 +93,11 @@ class DataModule(LightningDataModule):
     @property
     def spaces(self) -> list[LabelSpace]:
         return [dataset.label_space for dataset in self.train_sets.values()]
+
+    @property
+    def turns(self) -> int:
+        """Batches, each one dataset's, that make an update."""
+        return self.plan.turns(len(self.train_sets))
 
     @property
     def sizes(self) -> dict[str, int]:

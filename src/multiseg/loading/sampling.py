@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,10 @@ class BatchPlan(ABC):
         share: NDArray[np.float64] = raw / raw.sum()
         return share
 
+    def turns(self, datasets: int) -> int:
+        """How many batches, each a dataset's turn, make one update."""
+        return 1
+
     @abstractmethod
     def counts(
         self, first: int, last: int, batch_size: int, shares: NDArray[np.float64], seed: int
@@ -91,20 +95,41 @@ class Mixed(BatchPlan):
 
 
 class Alternating(BatchPlan):
-    """Every batch holds images of one dataset, and the datasets take turns (CDCL's alternation).
+    """Every batch holds images of one dataset, and the datasets take turns (CDCL's dataset alternation training).
 
     With equal probabilities they take turns in order; otherwise in a fixed sequence in which each comes as often as its
-    probability says and as evenly spread as can be (a golden-ratio sequence).
+    probability says and as evenly spread as can be (a golden-ratio sequence). A cycle has as many turns as there are
+    datasets, so with unequal probabilities one may come twice in it and another not at all.
 
     Args:
-        interval: how many batches in a row come from one dataset.
+        interval: the paper's t: how many batches in a row come from one dataset.
+        update: after which the weights are updated: a "cycle", as in the paper at t = 1, or every "batch", as in the
+            paper at t > 1. "auto" is what the paper does.
+
+    Raises:
+        MultisegError: the interval is not positive, or an update would have to wait for a cycle of longer turns.
     """
 
-    def __init__(self, exponent: float = 0.0, weights: dict[str, float] | None = None, interval: int = 1) -> None:
+    def __init__(
+        self,
+        exponent: float = 0.0,
+        weights: dict[str, float] | None = None,
+        interval: int = 1,
+        update: Literal["auto", "cycle", "batch"] = "auto",
+    ) -> None:
         super().__init__(exponent, weights)
         if interval < 1:
             raise MultisegError(f"the interval of alternation must be at least 1, not {interval}.")
+        if update == "cycle" and interval > 1:
+            raise MultisegError(
+                f"with an interval of {interval} every batch is an update; for larger batches there are data.batch_size "
+                "and trainer.accumulate."
+            )
         self.interval = interval
+        self.by_cycle = interval == 1 and update != "batch"
+
+    def turns(self, datasets: int) -> int:
+        return datasets if self.by_cycle else 1
 
     def counts(
         self, first: int, last: int, batch_size: int, shares: NDArray[np.float64], seed: int

@@ -21,6 +21,7 @@ from multiseg.evaluation.inference import predict_labels
 from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
 from multiseg.label_space import IGNORE, LabelSpace
 from multiseg.losses.cross_entropy import cross_entropy_sum
+from multiseg.networks.dataset_norm import convert_norms, images_of, norm_sets, untouched
 from multiseg.networks.segmentation_network import Features, SegmentationNetwork, upsample
 from multiseg.optim.optimizers import OptimizerSpec
 from multiseg.optim.schedules import Schedule
@@ -51,8 +52,9 @@ class SegmentationMethod(LightningModule):
 
         L = s · Σ_k (n_k / n) · 1/N_k Σ_{i ∈ labelled pixels of dataset k} -log p_k(y_i | x_i)
 
-    with n_k of the batch's n images and N_k of its labelled pixels from dataset k, both counted over all processes, and
-    s the number of datasets if `sum_datasets`, else 1.
+    with n_k of the batch's n images and N_k of its labelled pixels from dataset k, both counted over all processes; s
+    is 1, or, if `sum_datasets`, the number of datasets: those in the batch times the `turns` of an update, over which
+    the trainer averages gradients.
 
     Args:
         spaces: the label space of each training dataset (linked from the data).
@@ -61,8 +63,14 @@ class SegmentationMethod(LightningModule):
         auxiliary_weight: of the auxiliary head's loss, where the network has one (PSPNet: 0.4).
         sum_datasets: sum the losses of the datasets, as CDCL does, instead of averaging them: every dataset then moves
             the network as much as it would alone.
+        dataset_norms: give each dataset batch norms of its own, in the whole network (`networks.dataset_norm`).
         inference: in validation and by default in evaluation.
+
+    Attributes:
+        turns: batches of different datasets an update; the trainer sets it as the plan of batches says.
     """
+
+    turns: int = 1
 
     def __init__(
         self,
@@ -72,11 +80,12 @@ class SegmentationMethod(LightningModule):
         schedule: Schedule,
         auxiliary_weight: float = 0.4,
         sum_datasets: bool = False,
+        dataset_norms: bool = False,
         inference: Inference = Inference(),
     ) -> None:
         super().__init__()
         self.spaces = {space.name: space for space in spaces}
-        self.network = network
+        self.network = convert_norms(network, list(self.spaces)) if dataset_norms else network
         self.optimizer_spec = optimizer
         self.schedule = schedule
         self.auxiliary_weight = auxiliary_weight
@@ -87,6 +96,7 @@ class SegmentationMethod(LightningModule):
         # saved with the weights: a model must not depend on what a later timm thinks of its normalisation
         self.register_buffer("mean", torch.tensor(network.mean).view(3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(network.std).view(3, 1, 1) * 255)
+        self._turns_taken: list[tuple[Mapping[str, Tensor], Mapping[str, float]]] = []  # since the last update
         self.matrices: dict[str, ConfusionMatrix] = {}  # plain: scores are no part of the model
 
     # What a method defines
@@ -128,10 +138,12 @@ class SegmentationMethod(LightningModule):
     # Training
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        features = self.network(self.normalize(batch.images, batch.padding if batch.padded else None))
         rows_of = batch.rows_of()
         labels = {name: self.targets(batch.labels[rows_of.get(name, [])], name) for name in self.spaces}
         images, pixels = self._global_counts(labels)
+        present = [name for name in self.spaces if images[name]]
+        inputs = self.normalize(batch.images, batch.padding if batch.padded else None)
+        features = self.features(inputs, [space.name for space in batch.spaces], elsewhere=present)
         losses: dict[str, Tensor] = {}
         for name in self.spaces:
             # A dataset absent from this process takes part with no image: its classifier gets a zero gradient, not
@@ -142,12 +154,26 @@ class SegmentationMethod(LightningModule):
                 second = self._enlarged_loss(logits, labels[name], name, self.network.auxiliary_stride)
                 loss = loss + self.auxiliary_weight * second
             losses[name] = loss / pixels[name].clamp(min=1)
-        present = [name for name in self.spaces if images[name]]
         shares = {name: count / sum(images.values()) for name, count in images.items()}
-        self.log_losses({name: losses[name].detach() for name in present}, shares)
-        scale = len(present) if self.sum_datasets else 1
+        self._log_losses({name: losses[name].detach() for name in present}, shares)
+        scale = len(present) * self.turns if self.sum_datasets else 1
         # DDP averages gradients over processes; the counts above are global, so the sum is wanted
-        return scale * self.world_size * torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
+        loss = scale * self.world_size * torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
+        norms = untouched(self.network, rows_of)
+        return loss if norms is None else loss + norms
+
+    def features(self, inputs: Tensor, datasets: str | Sequence[str], elsewhere: Iterable[str] = ()) -> Features:
+        """What the network makes of images.
+
+        Args:
+            inputs: (B, 3, H, W) of `normalize`.
+            datasets: whose images they are, in training for each of them. Where all datasets share their norms, it
+                does not matter.
+            elsewhere: datasets of which only other processes may have images in this batch.
+        """
+        with images_of(self.network, datasets, elsewhere):
+            features: Features = self.network(inputs)
+        return features
 
     def _enlarged_loss(self, logits: Tensor, labels: Tensor, dataset: str, stride: int) -> Tensor:
         height, width = labels.shape[-2:]
@@ -163,15 +189,22 @@ class SegmentationMethod(LightningModule):
             images, pixels = both[: len(images)].tolist(), both[len(images) :]
         return dict(zip(labels, images, strict=True)), dict(zip(labels, pixels, strict=True))
 
-    def log_losses(self, losses: Mapping[str, Tensor], shares: Mapping[str, float]) -> None:
+    def _log_losses(self, losses: Mapping[str, Tensor], shares: Mapping[str, float]) -> None:
         """Log what this process adds to each dataset's loss, summed over processes, and each dataset's share of the
-        batch.
+        images; where datasets take turns in an update, once all have had theirs.
         """
+        self._turns_taken.append((losses, shares))
+        if len(self._turns_taken) < self.turns:
+            return
+        taken, self._turns_taken = self._turns_taken, []
         many = len(self.spaces) > 4
-        for name, loss in losses.items():
-            self.log(f"loss/{name}", loss, prog_bar=not many, sync_dist=self.world_size > 1, reduce_fx="sum")
-        self.log_dict({f"share/{name}": share for name, share in shares.items()})
-        total = sum(shares[name] * loss for name, loss in losses.items())
+        for name in self.spaces:
+            of_it = [loss[name] for loss, _ in taken if name in loss]
+            mean = torch.stack(of_it).mean() if of_it else torch.tensor(math.nan, device=self.device)
+            self.log(f"loss/{name}", mean, prog_bar=not many, sync_dist=self.world_size > 1, reduce_fx="sum")
+        self.log_dict({f"share/{name}": sum(share[name] for _, share in taken) / len(taken) for name in self.spaces})
+        totals = [sum(share[name] * loss for name, loss in part.items()) for part, share in taken]
+        total = sum(totals) / len(totals)
         self.log("loss", total, prog_bar=True, sync_dist=self.world_size > 1, reduce_fx="sum")
 
     @property
@@ -190,26 +223,37 @@ class SegmentationMethod(LightningModule):
         normal = ((images.float() - self.mean) / self.std).to(memory_format=torch.channels_last)
         return normal if padding is None else normal.masked_fill(padding[:, None].to(normal.device), 0.0)
 
-    def logits(self, images: Tensor, taxonomy: str) -> Tensor:
+    @property
+    def norm_sets(self) -> tuple[str, ...]:
+        """The datasets with batch norms of their own; none where all share the same."""
+        return norm_sets(self.network)
+
+    def logits(self, images: Tensor, taxonomy: str, seen_as: str | Sequence[str] | None = None) -> Tensor:
         """
         Args:
             images: (B, 3, H, W) uint8.
             taxonomy: one of `taxonomies`.
+            seen_as: one of `norm_sets` for all images or for each, where there are any: whose batch norms they pass. By
+                default those of the dataset that gives the taxonomy its name.
 
         Returns:
             (B, K, h, w) logits at the network's stride.
         """
-        return self._logits(self.normalize(images), taxonomy)
+        return self._logits(self.normalize(images), taxonomy, seen_as)
 
-    def _logits(self, inputs: Tensor, taxonomy: str) -> Tensor:
-        return self.classify(self.network(inputs), taxonomy, range(len(inputs)))[0]
+    def _logits(self, inputs: Tensor, taxonomy: str, seen_as: str | Sequence[str] | None) -> Tensor:
+        return self.classify(self.features(inputs, seen_as or taxonomy), taxonomy, range(len(inputs)))[0]
 
-    def predict_labels(self, images: Tensor, size: Sequence[int], taxonomy: str) -> Tensor:
-        """Label maps of a given size. Shape: (B, 3, h, w) uint8 to (B, H, W) int64."""
-        return self._label_maps(lambda inputs: self._logits(inputs, taxonomy), images, size, taxonomy)
+    def predict_labels(
+        self, images: Tensor, size: Sequence[int], taxonomy: str, seen_as: str | Sequence[str] | None = None
+    ) -> Tensor:
+        """Label maps of a given size; see `logits`. Shape: (B, 3, h, w) uint8 to (B, H, W) int64."""
+        return self._label_maps(lambda inputs: self._logits(inputs, taxonomy, seen_as), images, size, taxonomy)
 
-    def predict_in_all(self, images: Tensor, size: Sequence[int], taxonomies: Iterable[str]) -> dict[str, Tensor]:
-        """Label maps of a given size in several taxonomies, for which the network runs once.
+    def predict_in_all(
+        self, images: Tensor, size: Sequence[int], taxonomies: Iterable[str], seen_as: str | Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Label maps of a given size in several taxonomies, for which the network runs once; see `logits`.
 
         Shape: images (B, 3, h, w) uint8; each of the maps (B, H, W) int64.
         """
@@ -221,7 +265,7 @@ class SegmentationMethod(LightningModule):
             def logits(inputs: Tensor) -> Tensor:
                 features = next(earlier, None)
                 if features is None:
-                    features = self.network(inputs)
+                    features = self.features(inputs, seen_as)
                     passes.append(features)
                 return self.classify(features, taxonomy, range(len(inputs)))[0]
 

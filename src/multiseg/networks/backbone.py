@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiseg.errors import MultisegError, did_you_mean
+from multiseg.networks.dataset_norm import norm_sets, require_plain
 from multiseg.weights import LoadReport, load_weights, read_weights
 
 _log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class Backbone(nn.Module):
         Raises:
             MultisegError: nothing fits.
         """
+        if not norm_sets(self):
+            require_plain(state, source)
         own = "network.backbone.features."
         prefix = own if any(name.startswith(own) for name in state) else None
         report = load_weights(self.features, state, prefix=prefix, source=source)

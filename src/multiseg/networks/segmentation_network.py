@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiseg.networks.backbone import Backbone
+from multiseg.networks.dataset_norm import extract_norms, norm_sets, require_plain, sets_in
 from multiseg.weights import LoadReport, load_weights
 
 
@@ -119,11 +120,17 @@ class SegmentationNetwork(nn.Module):
             part: everything here, or the backbone only; that also takes the weights of a plain timm model.
             source: the file, for the report.
 
+        Where each dataset has batch norms of its own, and the file has one set for all, all get a copy.
+
         Raises:
-            MultisegError: nothing fits.
+            MultisegError: nothing fits, or the file has norms of several datasets and the network one set for all.
         """
+        if (own := norm_sets(self)) and not sets_in(state):
+            return [extract_norms(self, name, share=True).load(state, part, source) for name in own][0]
         if part == "backbone":
             return self.backbone.load(state, source)
+        if not own:
+            require_plain(state, source)
         prefix = "network." if any(name.startswith("network.") for name in state) else None
         return load_weights(self, state, prefix=prefix, source=source)
 

@@ -1,0 +1,311 @@
+"""Dataset-specific batch norm: one set of norms a dataset, in any network that has batch norms.
+
+CDCL's dataset-aware block is a convolution that all datasets share, a batch norm of each dataset's own, and an
+activation (Wang et al., arXiv 2103.11351; the norm itself is of Chang et al., CVPR 2019):
+
+    DSBN_k(x; γ_k, β_k) = γ_k (x - μ_k) / sqrt(σ_k² + ε) + β_k                    (Eqs. 1 and 2)
+
+In training μ_k and σ_k² are of dataset k's images in the batch, in evaluation they are the running ones of dataset k.
+
+It is a conversion, not a family of networks:
+
+    convert_norms(network, ["camvid", "idd_lite"])          # outputs are what they were
+    with images_of(network, "camvid"):                       # or one name an image
+        network(images)
+    plain = extract_norms(network, "camvid")                 # an ordinary network, with the same outputs
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
+
+from multiseg.errors import MultisegError, did_you_mean
+
+Network = TypeVar("Network", bound=nn.Module)
+
+#: How tensors of a dataset's norm are called: `layer1.0.bn1.of_dataset.camvid.weight`.
+_OF_DATASET = re.compile(r"\.of_dataset\.([\w-]+)\.(?=[^.]+$)")
+
+
+@dataclass
+class _Selection:
+    """Whose images a network sees, shared by its norms; nobody's outside of `images_of`.
+
+    Args:
+        parts: names and numbers of images, in the order of the batch; a single one stands for the whole batch.
+        order: (B,) where the images of each dataset are not next to each other; None where they are.
+        inverse: (B,) the way back.
+    """
+
+    parts: tuple[tuple[str, int], ...] = ()
+    order: Tensor | None = None
+    inverse: Tensor | None = None
+
+
+class DatasetNorm(nn.Module):
+    """One batch norm a dataset in the place of one.
+
+    Args:
+        norm: the layer it stands for, with activation and all that timm fuses into it; each dataset gets a copy.
+        datasets: names.
+        selection: whose images the network sees; the same for all norms of a network.
+
+    Attributes:
+        of_dataset: the norm of each dataset.
+    """
+
+    def __init__(self, norm: _BatchNorm, datasets: Sequence[str], selection: _Selection) -> None:
+        super().__init__()
+        self.of_dataset = nn.ModuleDict({name: _copy(norm) for name in datasets})
+        self.selection = selection
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, C, …) to the same.
+
+        Raises:
+            RuntimeError: nobody has said whose images these are, or of how many.
+        """
+        parts = self.selection.parts
+        if not parts:
+            raise RuntimeError(
+                f"this network has batch norms of {', '.join(self.of_dataset)}: say whose images it sees, "
+                "with `multiseg.networks.dataset_norm.images_of`."
+            )
+        if len(parts) == 1:
+            only: Tensor = self.of_dataset[parts[0][0]](x)
+            return only
+        if self.selection.order is not None:
+            x = x[self.selection.order.to(x.device)]
+        chunks = torch.split(x, [count for _, count in parts])
+        out = torch.cat([self.of_dataset[name](chunk) for (name, _), chunk in zip(parts, chunks, strict=True)])
+        return out if self.selection.inverse is None else out[self.selection.inverse.to(x.device)]
+
+
+def convert_norms(network: Network, datasets: Sequence[str]) -> Network:
+    """Replaces, in place, every batch norm of a network by one a dataset. Its outputs are what they were, whichever
+    dataset is chosen: every norm is a copy, running statistics included.
+
+    A norm that stands in several places stands there still, as one.
+
+    Args:
+        network: with batch norms of any dimension, torch's, timm's or synchronised ones; those frozen for good, which
+            are no `_BatchNorm`, stay.
+        datasets: names, each once, of letters, digits, `_` and `-`.
+
+    Returns:
+        the network; a new module where it is a batch norm itself.
+
+    Raises:
+        MultisegError: the network has no batch norm, has been converted before, or a name cannot be used.
+    """
+    for name in datasets:
+        if not re.fullmatch(r"[\w-]+", name) or hasattr(nn.ModuleDict(), name) or list(datasets).count(name) > 1:
+            raise MultisegError(f"'{name}' cannot name the batch norms of a dataset, or stands there twice.")
+    if known := norm_sets(network):
+        raise MultisegError(f"the network has batch norms of {', '.join(known)} already.")
+    selection, made = _Selection(), dict[int, DatasetNorm]()
+
+    def converted(layer: nn.Module) -> nn.Module | None:
+        if not isinstance(layer, _BatchNorm):
+            return None
+        if any(is_lazy(tensor) for tensor in layer.parameters()):
+            raise MultisegError("a lazy batch norm must have seen an image before it can be copied.")
+        if id(layer) not in made:
+            made[id(layer)] = DatasetNorm(layer, datasets, selection)
+        return made[id(layer)]
+
+    converted_network = _replaced(network, converted, set())
+    if not made:
+        raise MultisegError(f"{type(network).__name__} has no batch norm that datasets could have of their own.")
+    return converted_network
+
+
+def extract_norms(network: Network, dataset: str, share: bool = False) -> Network:
+    """The reverse of `convert_norms`: an ordinary network with the norms of one dataset and the same outputs, to be
+    exported or trained further.
+
+    Args:
+        network: left as it is.
+        dataset: whose norms.
+        share: the new network's tensors are the old one's, not copies.
+
+    Raises:
+        MultisegError: the network has no norms of that dataset.
+    """
+    require_norms(network, dataset)
+    tensors = [*network.parameters(), *network.buffers()] if share else []
+    plain = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    return _replaced(plain, lambda layer: layer.of_dataset[dataset] if isinstance(layer, DatasetNorm) else None, set())
+
+
+@contextmanager
+def images_of(network: nn.Module, datasets: str | Sequence[str], elsewhere: Iterable[str] = ()) -> Iterator[None]:
+    """Within it the network sees images of these datasets.
+
+    Args:
+        network: may have no dataset-specific norms; then nothing happens.
+        datasets: of all images, or one name for each.
+        elsewhere: datasets of which only other processes may have images in this batch. Where norms are synchronised,
+            all processes must call the same ones.
+
+    Raises:
+        MultisegError: the network has no norms of a dataset.
+    """
+    selections = {id(norm.selection): norm.selection for norm in dataset_norms(network)}.values()
+    chosen = _select(network, [datasets] if isinstance(datasets, str) else datasets, elsewhere)
+    before = [copy.copy(selection) for selection in selections]
+    try:
+        for selection in selections:
+            vars(selection).update(vars(chosen))
+        yield
+    finally:
+        for selection, old in zip(selections, before, strict=True):
+            vars(selection).update(vars(old))
+
+
+def _select(network: nn.Module, datasets: Sequence[str], elsewhere: Iterable[str]) -> _Selection:
+    known, wanted = norm_sets(network), {*datasets, *elsewhere}
+    if not known:
+        return _Selection()
+    for name in wanted:
+        require_norms(network, name)
+    # in the order of the network: every process must come to the norms in the same order
+    rows = {name: [row for row, own in enumerate(datasets) if own == name] for name in known if name in wanted}
+    parts = tuple((name, len(own)) for name, own in rows.items())
+    order = [row for own in rows.values() for row in own]
+    if order == sorted(order):
+        return _Selection(parts)
+    return _Selection(parts, torch.tensor(order), torch.tensor(order).argsort())
+
+
+def dataset_norms(network: nn.Module) -> list[DatasetNorm]:
+    """The dataset-specific norms of a network, from input to output as they are registered."""
+    return [module for module in network.modules() if isinstance(module, DatasetNorm)]
+
+
+def norm_sets(network: nn.Module) -> tuple[str, ...]:
+    """The datasets of which a network has norms; none for an ordinary network."""
+    return tuple(next((norm.of_dataset for norm in dataset_norms(network)), ()))
+
+
+def require_norms(network: nn.Module, dataset: str) -> None:
+    """
+    Raises:
+        MultisegError: the network has no norms of a dataset.
+    """
+    known = norm_sets(network)
+    if not known:
+        raise MultisegError(f"the network has no batch norms of '{dataset}': all datasets share the same.")
+    if dataset not in known:
+        raise MultisegError(f"the network has no batch norms of '{dataset}'; {did_you_mean(dataset, known)}")
+
+
+def add_norms(network: nn.Module, dataset: str, like: str) -> None:
+    """Gives a network the norms of a further dataset, copied from those of another.
+
+    Raises:
+        MultisegError: the network has no norms of that other.
+    """
+    require_norms(network, like)
+    for norm in dataset_norms(network):
+        norm.of_dataset[dataset] = _copy(norm.of_dataset[like])
+
+
+def untouched(network: nn.Module, present: Iterable[str]) -> Tensor | None:
+    """Zero, on the graph of all norms but those of some datasets.
+
+    Added to a loss it gives the norms of absent datasets a gradient of zero instead of none: every process then finds
+    every parameter used, and one process does the same as many.
+
+    Args:
+        network: whose norms.
+        present: the datasets that have images in this process.
+
+    Returns:
+        (); None where there are no others.
+    """
+    absent = set(norm_sets(network)) - set(present)
+    parameters = [
+        parameter
+        for norm in dataset_norms(network)
+        for name in sorted(absent)
+        for parameter in norm.of_dataset[name].parameters()
+    ]
+    return torch.cat([parameter.flatten() for parameter in parameters]).sum() * 0 if parameters else None
+
+
+def sets_in(state: Mapping[str, Any]) -> tuple[str, ...]:
+    """The datasets of whose norms a state dict holds tensors."""
+    return tuple(dict.fromkeys(match[1] for name in state if (match := _OF_DATASET.search(name))))
+
+
+def plain_state(state: Mapping[str, Tensor], dataset: str, source: str = "weights") -> dict[str, Tensor]:
+    """What the network of `extract_norms` has, from the state dict of a converted one.
+
+    Args:
+        state: of a converted network, or of something that holds one.
+        dataset: whose norms.
+        source: the file, for the message.
+
+    Raises:
+        MultisegError: the state has no norms of that dataset.
+    """
+    known = sets_in(state)
+    if not known:
+        raise MultisegError(f"{source} has no batch norms of '{dataset}': all its datasets share the same.")
+    if dataset not in known:
+        raise MultisegError(f"{source} has no batch norms of '{dataset}'; {did_you_mean(dataset, known)}")
+    kept = {
+        name: value
+        for name, value in state.items()
+        if (match := _OF_DATASET.search(name)) is None or match[1] == dataset
+    }
+    return {_OF_DATASET.sub(".", name): value for name, value in kept.items()}
+
+
+def require_plain(state: Mapping[str, Tensor], source: str) -> None:
+    """
+    Raises:
+        MultisegError: the state has norms of datasets, so that one of them must be chosen first.
+    """
+    if known := sets_in(state):
+        raise MultisegError(
+            f"{source} has batch norms of {', '.join(known)}, and here is room for one: "
+            "choose with --init.weights … --init.norms NAME."
+        )
+
+
+def _replaced(module: Network, replacement: Callable[[nn.Module], nn.Module | None], seen: set[int]) -> Network:
+    """A module in which others are replaced, in place, or the one it is replaced by itself.
+
+    Args:
+        module: the outermost.
+        replacement: of a module; None to keep it, and look inside.
+        seen: modules that are done: one may stand in several places, and a replacement is left alone.
+    """
+    if id(module) in seen:
+        return module
+    new = replacement(module)
+    seen.add(id(module if new is None else new))
+    if new is not None:
+        return cast(Network, new)
+    for name, child in module._modules.items():
+        if child is not None:
+            module._modules[name] = _replaced(child, replacement, seen)
+    return module
+
+
+def _copy(norm: nn.Module) -> nn.Module:
+    """A copy; a process group cannot be copied, and is the same for all."""
+    group = getattr(norm, "process_group", None)
+    return copy.deepcopy(norm, {id(group): group} if group is not None else None)
