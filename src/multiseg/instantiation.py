@@ -88,6 +88,10 @@ class Initialization:
     part: Literal["backbone", "network"] = "backbone"
     norms: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.norms is not None and self.weights is None:
+            raise MultisegError("init.norms chooses among the batch norms of init.weights, which are not given.")
+
 
 @dataclass(frozen=True)
 class Experiment:

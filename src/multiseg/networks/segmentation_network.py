@@ -126,7 +126,8 @@ class SegmentationNetwork(nn.Module):
             MultisegError: nothing fits, or the file has norms of several datasets and the network one set for all.
         """
         if (own := norm_sets(self)) and not sets_in(state):
-            return [extract_norms(self, name, share=True).load(state, part, source) for name in own][0]
+            reports = [extract_norms(self, name, share=True).load(state, part, source) for name in own]
+            return reports[0]
         if part == "backbone":
             return self.backbone.load(state, source)
         if not own:
