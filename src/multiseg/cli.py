@@ -449,8 +449,26 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument(
         "--relations", type=Path, metavar="TSV", help="map the taxonomy to the dataset (default: by name)"
     )
+    _add_norms(command, "the evaluated ones")
     _add_inference(command)
     command.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _add_norms(command: argparse.ArgumentParser, images: str) -> None:
+    command.add_argument(
+        "--norms",
+        metavar="NAME|nearest|average|reestimated:NAME",
+        help="of a model with dataset-specific batch norms, whose the images pass: those of a training dataset, the "
+        "nearest to each image, the average, or new statistics with the scale and shift of NAME (which may be 'nearest'"
+        " or 'average')",
+    )
+    command.add_argument(
+        "--norm-images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help=f"unlabelled images, files or folders, to re-estimate on (default: {images}; at most 256 are used)",
+    )
 
 
 def _add_inference(command: argparse.ArgumentParser) -> None:
@@ -486,6 +504,7 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="files or folders")
     command.add_argument("--taxonomy", metavar="NAME", help="whose classes; needed where the model has several")
     command.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
+    _add_norms(command, "the predicted ones")
     _add_inference(command)
     command.add_argument("--json", action="store_true", help="machine-readable output")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +14,13 @@ from torch import Tensor
 
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError, did_you_mean
+from multiseg.evaluation.flops import count_multiply_adds
 from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
 from multiseg.label_space import IGNORE, LabelSpace
 from multiseg.loading.datamodule import default_workers, evaluation_loader
 from multiseg.loading.transforms import Pipeline, ResizeImage
 from multiseg.methods.base import Inference
+from multiseg.networks.norm_adaptation import norm_distances
 from multiseg.precision import autocast_dtype
 from multiseg.run_folder import Model, RunFolder, load_model
 from multiseg.taxonomy.relations import Remapping
@@ -29,6 +34,11 @@ class Predictor:
         device: by default an accelerator where there is one.
         inference: how to predict; by default as the model was validated.
         sliding: slide a window of the taxonomy's training crop over larger images.
+
+    Attributes:
+        norms: where datasets have batch norms of their own, whose to use: a set's name, "nearest" for each image's
+            nearest, or None for those of the dataset whose taxonomy is predicted. `norm_choice.choose_norms` sets it.
+        norms_used: how many images passed which set.
 
     Raises:
         MultisegError: there is no such device.
@@ -49,6 +59,8 @@ class Predictor:
         self.model = model
         self.dtype = autocast_dtype(model.precision, self.device.type)
         self.method = model.method.to(self.device).to(memory_format=torch.channels_last)
+        self.norms: str | None = None
+        self.norms_used: Counter[str] = Counter()
         if inference is not None:
             self.method.inference = inference
 
@@ -126,20 +138,27 @@ class Predictor:
         # a predicted class that maps to none becomes an extra column: wrong for every true class
         moved = torch.tensor([len(space) if to == IGNORE else to for to in remapping.table]) if remapping else None
         matrix = ConfusionMatrix(len(space) + (moved is not None)).to(self.device)
+        self.norms_used.clear()
+        gflops = math.nan
         for batches in evaluation_loader(
             [(dataset, pipeline)], batch_size, default_workers() if workers is None else workers
         ):
             for batch in batches:
                 on_device = batch.to(self.device)
+                if math.isnan(gflops):
+                    gflops = self.gflops(batch.images.shape[-2:], predicted.name)
                 predictions = self._predict(on_device.images, batch.labels.shape[-2:], predicted.name)
                 if moved is not None:
                     predictions = moved.to(self.device)[predictions]
                 matrix.update(predictions, kept.to(self.device)[on_device.labels])
                 if progress:
                     progress(len(batch))
-        return Evaluation(dataset.name, dataset.split, predicted.name, unreached, _scores(matrix, space, unreached))
+        found = _scores(matrix, space, unreached)
+        return Evaluation(
+            dataset.name, dataset.split, predicted.name, unreached, found, gflops, dict(self.norms_used.most_common())
+        )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict_in_all(self, images: Tensor, dataset: str, taxonomies: Iterable[str]) -> dict[str, Tensor]:
         """Label maps in several taxonomies, for which the network runs once.
 
@@ -152,14 +171,49 @@ class Predictor:
             for each (B, H, W) int64 contiguous ids, on the device.
         """
         self._set_window(dataset)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+        with self.precision():
             return self.method.predict_in_all(images.to(self.device), images.shape[-2:], taxonomies, dataset)
 
-    @torch.inference_mode()
+    def gflops(self, size: Sequence[int], taxonomy: str) -> float:
+        """Billions of multiply-adds for an image, with all scales, mirror images and windows.
+
+        Args:
+            size: height and width with which it enters the network.
+            taxonomy: one of `taxonomies`.
+        """
+        image = torch.zeros(1, 3, *size, dtype=torch.uint8)
+        used = self.norms_used.copy()
+        count = count_multiply_adds(lambda: self._predict(image, size, taxonomy))
+        self.norms_used = used
+        return count / 1e9
+
+    def inputs(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Batches as the network takes them. Shape: (B, 3, H, W) uint8 to float."""
+        return (self.method.normalize(batch.to(self.device)) for batch in images)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Within it the network runs in the precision of predictions."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+    @torch.no_grad()
     def _predict(self, images: Tensor, size: Any, taxonomy: str) -> Tensor:
         self._set_window(taxonomy)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.method.predict_labels(images.to(self.device), size, taxonomy)
+        images = images.to(self.device)
+        with self.precision():
+            seen_as = self._norms_for(images, taxonomy)
+            self.norms_used.update(seen_as)
+            return self.method.predict_labels(images, size, taxonomy, seen_as or None)
+
+    def _norms_for(self, images: Tensor, taxonomy: str) -> list[str]:
+        """The set of each image; none where all datasets share one."""
+        known = self.method.norm_sets
+        if not known:
+            return []
+        if self.norms != "nearest":
+            return [self.norms or taxonomy] * len(images)
+        trained = [name for name in known if name in self.method.spaces]
+        nearest = norm_distances(self.method.network, self.method.normalize(images), trained).argmin(1)
+        return [trained[index] for index in nearest.tolist()]
 
     def _set_window(self, taxonomy: str) -> None:
         if self.sliding:
@@ -183,6 +237,9 @@ class Evaluation:
         taxonomy: in which it predicted.
         unreached: classes of the dataset for which the taxonomy has no counterpart; their pixels are left out.
         scores: in percent.
+        gflops: billions of multiply-adds for an image, with all its scales, mirror images and windows; of the first
+            image.
+        norms: how many images passed which dataset's batch norms; empty where all share one set.
     """
 
     dataset: str
@@ -190,6 +247,8 @@ class Evaluation:
     taxonomy: str
     unreached: tuple[str, ...]
     scores: Scores
+    gflops: float
+    norms: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -197,6 +256,8 @@ class Evaluation:
             "split": self.split,
             "taxonomy": self.taxonomy,
             "unreached": list(self.unreached),
+            "GFLOPs": round(self.gflops, 3),
+            **({"norms": dict(self.norms)} if self.norms else {}),
         }
 
 

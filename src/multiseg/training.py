@@ -28,7 +28,7 @@ from multiseg.inspection.checking import check_dataset
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
-from multiseg.networks.dataset_norm import plain_state
+from multiseg.networks.dataset_norm import compile_network, plain_state
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
@@ -165,8 +165,7 @@ def _fit(
         synchronize_norms(method.network) if on_cpu else convert_sync_batchnorm(method.network)  # type: ignore[no-untyped-call]
     method.network.to(memory_format=torch.channels_last)
     if settings.compile:
-        # by shape: crops have one, and inductor cannot trace the padding to a multiple of the stride symbolically
-        method.network.compile(dynamic=False)
+        compile_network(method.network)
     started = time.monotonic()
     try:
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)

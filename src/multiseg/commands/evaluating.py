@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from multiseg.commands.image_files import image_files
+from multiseg.commands.norm_options import choose_norms_for, dataset_images, given_images
 from multiseg.commands.opening import open_named
 from multiseg.commands.tables import show_classes, show_metrics
 from multiseg.configuration import Config
@@ -25,6 +27,7 @@ from multiseg.evaluation.overlays import legend, overlay, with_legend
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.methods.base import SegmentationMethod
+from multiseg.norm_choice import choose_norms
 from multiseg.predictor import Evaluation, Predictor
 from multiseg.run_folder import RunFolder, load_model
 from multiseg.taxonomy.relations import (
@@ -37,8 +40,6 @@ from multiseg.taxonomy.relations import (
 )
 from multiseg.taxonomy.universal_space import implied_relations
 
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
-
 
 def evaluate_run(run: RunFolder, given: Namespace) -> int:
     """Score a run on its own datasets, or on the given ones, and print it."""
@@ -47,6 +48,10 @@ def evaluate_run(run: RunFolder, given: Namespace) -> int:
     evaluations = {}
     for name, dataset in datasets.items():
         taxonomy, remapping = choose_taxonomy(predictor, dataset, given.taxonomy, given.relations)
+        if predictor.method.norm_sets or given.norms:
+            size = predictor.model.input_size(taxonomy).long_side
+            unlabelled = dataset_images(dataset, size) if given.norm_images is None else given_images(given, size)
+            choose_norms_for(predictor, dataset, given.norms, unlabelled)
         done = 0
         with progress_bar(name, len(dataset)) as advance:
 
@@ -131,6 +136,14 @@ def predict_images(run: RunFolder, given: Namespace) -> int:
     predictor = make_predictor(run, given)
     taxonomy = predictor.taxonomy(given.taxonomy)
     files = image_files(given.images)
+    if predictor.method.norm_sets or given.norms:
+        told = choose_norms(
+            predictor,
+            given.norms or taxonomy.name,
+            given_images(given, predictor.model.input_size(taxonomy.name).long_side),
+        )
+        hint = "" if given.norms else "; for images of another kind see --norms"
+        say(f"batch norms are {told}{hint}.")
     try:
         given.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -167,30 +180,6 @@ def write_prediction(image: Tensor, labels: Tensor, taxonomy: LabelSpace, stem: 
     }
 
 
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Files as given, and the images directly inside folders.
-
-    Raises:
-        MultisegError: a path does not exist, or a folder holds no image.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if _is_image(file))
-            if not inside:
-                raise MultisegError(f"{path} holds no image ({', '.join(sorted(_IMAGE_SUFFIXES))}).")
-            files += inside
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise MultisegError(f"{path} does not exist.")
-    return files
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in _IMAGE_SUFFIXES and not file.name.startswith(".")
-
-
 def _output_names(files: Sequence[Path]) -> list[str]:
     """Stems, numbered where two files share one."""
     stems = [file.stem for file in files]
@@ -205,6 +194,9 @@ def _print_evaluations(evaluations: dict[str, Evaluation], as_json: bool) -> Non
         return
     show_metrics({"datasets": data})
     for name, entry in data.items():
+        if len(entry.get("norms", {})) > 1 or name not in entry.get("norms", {name: 0}):
+            passed = ", ".join(f"{norms} {count}" for norms, count in entry["norms"].items())
+            results.print(f"images of {name} by the batch norms they passed: {passed}", markup=False, soft_wrap=True)
         results.print()
         show_classes(f"{name} {entry['split']}", entry)
         if entry["unreached"]:

@@ -40,9 +40,13 @@ def list_datasets(as_json: bool) -> int:
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
     """Scores of a run, one row a dataset."""
-    table = Table("dataset", "mIoU", "mean accuracy", "pixel accuracy", "absent classes", box=None, pad_edge=False)
+    counted = any("GFLOPs" in scores for scores in metrics["datasets"].values())
+    cost = ["GFLOPs an image"] if counted else []
+    columns = ["dataset", "mIoU", "mean accuracy", "pixel accuracy", *cost, "absent classes"]
+    table = Table(*columns, box=None, pad_edge=False)
     for name, scores in metrics["datasets"].items():
         figures = [_percent(scores[key]) for key in ("mIoU", "mean_accuracy", "pixel_accuracy")]
+        figures += [f"{scores['GFLOPs']:.1f}"] if counted else []
         table.add_row(name, *figures, ", ".join(scores["absent"]) or "–")
     results.print(table)
 

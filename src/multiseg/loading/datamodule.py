@@ -21,7 +21,8 @@ from multiseg.label_space import LabelSpace
 from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
 from multiseg.loading.transforms import Pipeline, seeded
 
-_RESERVED = ("by_name", "disjoint", "universal")
+#: Names of taxonomies, and what `--norms` can say besides the name of a dataset.
+_RESERVED = ("by_name", "disjoint", "universal", "nearest", "average", "reestimated")
 
 
 @dataclass(frozen=True)

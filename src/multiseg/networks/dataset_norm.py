@@ -37,6 +37,10 @@ Network = TypeVar("Network", bound=nn.Module)
 _OF_DATASET = re.compile(r"\.of_dataset\.([\w-]+)\.(?=[^.]+$)")
 
 
+#: Graphs a dataset, those of training and of validation at several sizes: torch's own limit for a network.
+_GRAPHS = 8
+
+
 @dataclass
 class _Selection:
     """Whose images a network sees, shared by its norms; nobody's outside of `images_of`.
@@ -242,6 +246,20 @@ def untouched(network: nn.Module, present: Iterable[str]) -> Tensor | None:
         for parameter in norm.of_dataset[name].parameters()
     ]
     return torch.cat([parameter.flatten() for parameter in parameters]).sum() * 0 if parameters else None
+
+
+def compile_network(network: nn.Module) -> None:
+    """Compiles a network in place, one graph a shape, and for each dataset its own.
+
+    Torch gives up after a number of graphs that is a global setting of its own, and interprets from then on. That
+    number is raised so that each dataset has as many as an ordinary network.
+    """
+    # its name until torch 2.6
+    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+    wanted = _GRAPHS * max(1, len(norm_sets(network)))
+    setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), wanted))
+    # by shape: crops have one, and inductor cannot trace the padding to a multiple of the stride symbolically
+    network.compile(dynamic=False)
 
 
 def sets_in(state: Mapping[str, Any]) -> tuple[str, ...]:
