@@ -3,7 +3,6 @@ state.
 """
 
 import copy
-from functools import partial
 
 import pytest
 import torch
@@ -12,62 +11,17 @@ from torchvision import tv_tensors
 
 from multiseg.batch import Batch, Sample, collate
 from multiseg.errors import MultisegError
-from multiseg.label_space import IGNORE, LabelClass, LabelSpace
+from multiseg.label_space import IGNORE
 from multiseg.methods.base import Inference, SegmentationMethod
 from multiseg.methods.by_name import ByName
+from multiseg.methods.cdcl import CDCL
 from multiseg.methods.label_remap import LabelRemap
 from multiseg.methods.multi_head import MultiHead
 from multiseg.methods.supervised import Supervised
 from multiseg.methods.universal import Universal
-from multiseg.networks.backbone import Backbone
-from multiseg.networks.pyramid_pooling import PyramidPooling
-from multiseg.networks.segmentation_network import AuxiliaryHead, SegmentationNetwork
-from multiseg.optim.optimizers import SGD
-from multiseg.optim.schedules import Constant
+from tiny_methods import PARK, TOWN, make, make_batch, step
 
-TOWN = LabelSpace("town", tuple(LabelClass(n, (i,), (i, i, i)) for i, n in enumerate(["road", "car", "sky"])), (255,))
-PARK = LabelSpace("park", tuple(LabelClass(n, (i,), (i, i, i)) for i, n in enumerate(["tree", "Sky"])), (255,))
-
-
-def make(
-    kind: type[SegmentationMethod], spaces: list[LabelSpace] | None = None, **arguments: object
-) -> SegmentationMethod:
-    torch.manual_seed(0)
-    network = SegmentationNetwork(
-        Backbone("test_resnet"),
-        partial(PyramidPooling, channels=16, bins=[1, 2], dropout=0.0),
-        partial(AuxiliaryHead, channels=16, dropout=0.0),
-    )
-    method = kind(
-        spaces or ([TOWN] if kind is Supervised else [TOWN, PARK]),
-        network=network,
-        optimizer=SGD(lr=0.05),
-        schedule=Constant(),
-        **arguments,
-    )
-    method.log = method.log_dict = lambda *args, **kwargs: None  # type: ignore[assignment,method-assign]
-    method.setup("fit")
-    return method
-
-
-def make_batch(spaces: list[LabelSpace], size: tuple[int, int] = (64, 96), seed: int = 0) -> Batch:
-    """Random images, labelled by halves; a margin is ignored."""
-    generator = torch.Generator().manual_seed(seed)
-    samples = []
-    for number, space in enumerate(spaces):
-        image = torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
-        labels = torch.zeros(size, dtype=torch.int16)
-        labels[:, size[1] // 2 :] = number % len(space)
-        labels[:4] = IGNORE
-        samples.append(Sample(tv_tensors.Image(image), tv_tensors.Mask(labels), space, str(number)))
-    return collate(samples).to("cpu")
-
-
-def step(method: SegmentationMethod, batch: Batch) -> Tensor:
-    return method.training_step(batch, 0)
-
-
-METHODS = [Supervised, MultiHead, ByName, LabelRemap, Universal]
+METHODS = [Supervised, MultiHead, CDCL, ByName, LabelRemap, Universal]
 
 
 @pytest.mark.parametrize("kind", METHODS)

@@ -1,0 +1,75 @@
+"""Methods on a network of a few thousand weights, and batches for them."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchvision import tv_tensors
+
+from multiseg.batch import Batch, Sample, collate
+from multiseg.label_space import IGNORE, LabelClass, LabelSpace
+from multiseg.methods.base import SegmentationMethod
+from multiseg.methods.supervised import Supervised
+from multiseg.networks.backbone import Backbone
+from multiseg.networks.pixel_classifier import PixelClassifier
+from multiseg.networks.pyramid_pooling import PyramidPooling
+from multiseg.networks.segmentation_network import AuxiliaryHead, SegmentationNetwork
+from multiseg.optim.optimizers import SGD
+from multiseg.optim.schedules import Constant
+
+TOWN = LabelSpace("town", tuple(LabelClass(n, (i,), (i, i, i)) for i, n in enumerate(["road", "car", "sky"])), (255,))
+PARK = LabelSpace("park", tuple(LabelClass(n, (i,), (i, i, i)) for i, n in enumerate(["tree", "Sky"])), (255,))
+
+
+def make(
+    kind: type[SegmentationMethod], spaces: list[LabelSpace] | None = None, **arguments: object
+) -> SegmentationMethod:
+    torch.manual_seed(0)
+    network = SegmentationNetwork(
+        Backbone("test_resnet"),
+        partial(PyramidPooling, channels=16, bins=[1, 2], dropout=0.0),
+        partial(AuxiliaryHead, channels=16, dropout=0.0),
+    )
+    method = kind(
+        spaces or ([TOWN] if kind is Supervised else [TOWN, PARK]),
+        network=network,
+        optimizer=SGD(lr=0.05),
+        schedule=Constant(),
+        **arguments,
+    )
+    method.log = method.log_dict = lambda *args, **kwargs: None  # type: ignore[assignment,method-assign]
+    method.setup("fit")
+    return method
+
+
+def make_batch(spaces: list[LabelSpace], size: tuple[int, int] = (64, 96), seed: int = 0) -> Batch:
+    """Random images, labelled by halves; a margin is ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = []
+    for number, space in enumerate(spaces):
+        image = torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
+        labels = torch.zeros(size, dtype=torch.int16)
+        labels[:, size[1] // 2 :] = number % len(space)
+        labels[:4] = IGNORE
+        samples.append(Sample(tv_tensors.Image(image), tv_tensors.Mask(labels), space, str(number)))
+    return collate(samples).to("cpu")
+
+
+def step(method: SegmentationMethod, batch: Batch) -> Tensor:
+    return method.training_step(batch, 0)
+
+
+def lived_in(network: nn.Module) -> nn.Module:
+    """With statistics, scales, shifts and classifiers that are not the initial ones, many of which are zero."""
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for tensor, low in ((module.running_mean, -1), (module.bias, -1), (module.running_var, 0.5)):
+                if tensor is not None:
+                    tensor.data.uniform_(low, low + 2)
+            if module.weight is not None:
+                module.weight.data.uniform_(0.5, 1.5)
+        elif isinstance(module, PixelClassifier):
+            for parameter in module.parameters():
+                parameter.data.normal_()
+    return network
