@@ -263,8 +263,8 @@ def compile_network(network: nn.Module) -> None:
 
 
 def sets_in(state: Mapping[str, Any]) -> tuple[str, ...]:
-    """The datasets of whose norms a state dict holds tensors."""
-    return tuple(dict.fromkeys(match[1] for name in state if (match := _OF_DATASET.search(name))))
+    """The datasets of whose norms a state dict holds tensors, sorted: files do not keep an order."""
+    return tuple(sorted({match[1] for name in state if (match := _OF_DATASET.search(name))}))
 
 
 def plain_state(state: Mapping[str, Tensor], dataset: str, source: str = "weights") -> dict[str, Tensor]:
