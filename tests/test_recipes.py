@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fake_trees
-from multiseg.cli import make_parser, split_overrides
-from multiseg.configuration import (
-    SHORT_OPTIONS,
-    compose,
-    find_recipe,
-    parse_data,
-    read_recipe,
-    recipe_purpose,
-    shipped_recipes,
-)
+from multiseg.configuration import find_recipe, parse_data, read_recipe, recipe_purpose, shipped_recipes
 from multiseg.errors import MultisegError
 from multiseg.instantiation import build, resolve
 from multiseg.run_folder import RunFolder
+from recipe_headers import command_of, composition_of
 
 RECIPES = shipped_recipes()
 
 
-def header(path: Path) -> list[str]:
-    """The comment lines at the top, without their marks."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return [line.lstrip("# ").rstrip() for line in lines[:end]]
-
-
-def command_of(path: Path) -> list[str]:
-    """The arguments of the command in the header; it may go on over lines that end in a backslash."""
-    text = "\n".join(header(path))
-    _, found, command = text.partition("\ncommand: ")
-    assert found, f"{path.name} has no line '# command: multiseg train …'"
-    line = command.replace("\\\n", " ").splitlines()[0]
-    program, train, *arguments = shlex.split(line)
-    assert (program, train) == ("multiseg", "train"), line
-    return arguments
-
-
 def composed(path: Path, folder: Path) -> dict[str, Any]:
     """What the command of a recipe composes, with every dataset replaced by a tiny one."""
-    parser = make_parser()
-    plain, overrides = split_overrides(parser, ["train", *command_of(path)])
-    given = parser.parse_args(plain)
-    short = [(key, getattr(given, name)) for name, key in SHORT_OPTIONS.items() if getattr(given, name) is not None]
-    data = [tiny(name, entry.get("reader"), folder) for name, entry in parse_data(given.data).items()]
-    return random_weights(compose(given.recipes, data, [*short, *overrides]))
+    composition = composition_of(path)
+    data = [tiny(name, entry.get("reader"), folder) for name, entry in parse_data(composition.data).items()]
+    return random_weights(composition.config(data))
 
 
 def tiny(name: str, reader: str | None, folder: Path) -> str:

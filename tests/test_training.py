@@ -237,6 +237,11 @@ ERRORS = {
     "missing weights": (["multi_head", "--init.weights", "nowhere.ckpt"], "nowhere.ckpt"),
     "unknown backbone": (["multi_head", "--method.network.backbone.name", "resnet19"], "resnet19"),
     "no data": (["multi_head"], "--data NAME=ROOT"),
+    "no data, only how it is to be read": (["multi_head", "table_1b_cdcl"], "--data NAME=ROOT"),
+    "a dataset without a root": (
+        ["multi_head", "--data.datasets.park.train", "val"],
+        "nothing says where the dataset 'park' lies: add --data park=ROOT",
+    ),
     "unknown precision": (["multi_head", "--trainer.precision", "bf17"], "trainer: "),
     "impossible seed": (["multi_head", "--seed", "-1"], "trainer.seed must be at least 0"),
     "wrong type of a dataset's own key": (
@@ -256,7 +261,7 @@ def test_wrong_input_gets_one_line(
     case: str, data_roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments, message = ERRORS[case]
-    data = [] if case == "no data" else ["--data", f"town={data_roots['town']}"]
+    data = [] if case.startswith("no data") else ["--data", f"town={data_roots['town']}"]
     assert run_command("train", *arguments, *data, "--run", tmp_path / "run") == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) <= 2, error

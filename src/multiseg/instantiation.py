@@ -116,8 +116,13 @@ def resolve(config: Config) -> Config:
     Raises:
         MultisegError: a key, class or type is wrong; the message names it and the nearest valid one.
     """
-    if not (config.get("data") or {}).get("datasets"):
+    datasets = (config.get("data") or {}).get("datasets") or {}
+    # a recipe may say how a dataset is to be read, and leave it to the command line where it lies
+    homeless = [name for name, entry in datasets.items() if isinstance(entry, dict) and not entry.get("root")]
+    if len(homeless) == len(datasets):
         raise MultisegError("no dataset: add --data NAME=ROOT, or a recipe with data.datasets.")
+    if homeless:
+        raise MultisegError(f"nothing says where the dataset '{homeless[0]}' lies: add --data {homeless[0]}=ROOT.")
     parser = _experiment_parser()
     return _plain(parser, _parse(parser, config))
 
