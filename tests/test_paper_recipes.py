@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,14 +22,18 @@ from multiseg.networks.pixel_classifier import PixelClassifier
 from multiseg.taxonomy.relations import Relation
 from recipe_headers import command_of, composition_of
 
-CDCL = sorted(name for name, path in shipped_recipes().items() if path.parts[-3:-1] == ("papers", "cdcl"))
+CDCL = sorted(name.removeprefix("cdcl/") for name in shipped_recipes() if name.startswith("cdcl/"))
 ROWS = [name for name in CDCL if name.startswith("table_")]
+
+
+def recipe_of(name: str) -> Path:
+    return find_recipe(f"cdcl/{name}")
 
 
 @cache
 def config_of(name: str) -> dict[str, Any]:
     """What the command of a row composes; not to be changed."""
-    return composition_of(find_recipe(name)).config()
+    return composition_of(recipe_of(name)).config()
 
 
 def datasets_of(name: str) -> list[str]:
@@ -70,9 +75,10 @@ def test_no_run_is_written_twice():
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_its_backbones_recipe_and_its_own(name):
-    backbone, row, *_ = command_of(find_recipe(name))
-    assert (backbone, row) == ("resnet101" if name.startswith("table_5") or "resnet101" in name else "resnet18", name)
-    own = {key for key, _ in leaves(read_recipe(find_recipe(name)))}
+    backbone, row, *_ = command_of(recipe_of(name))
+    expected = "resnet101" if name.startswith("table_5") or "resnet101" in name else "resnet18"
+    assert (backbone, row) == (f"cdcl/{expected}", f"cdcl/{name}")
+    own = {key for key, _ in leaves(read_recipe(recipe_of(name)))}
     common = ("network", "optimizer", "schedule", "auxiliary_weight")
     assert not [key for key in own if key.startswith(tuple(f"method.init_args.{part}" for part in common))]
     assert not own & {"data.batch_size", "data.eval_batch_size", "trainer.seed"}
@@ -80,7 +86,7 @@ def test_a_row_is_its_backbones_recipe_and_its_own(name):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_quotes_the_paper(name):
-    assert "\n# Paper: " in find_recipe(name).read_text(encoding="utf-8")
+    assert "\n# Paper: " in recipe_of(name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -91,10 +97,11 @@ def test_camvid_is_always_read_in_the_same_size(name):
 
 
 def test_backbones_differ_in_the_network_alone():
-    first, second = (dict(leaves(read_recipe(find_recipe(name)))) for name in ("resnet18", "resnet101"))
+    first, second = (dict(leaves(read_recipe(recipe_of(name)))) for name in ("resnet18", "resnet101"))
     network = "method.init_args.network.init_args"
     assert {key for key in {**first, **second} if first.get(key) != second.get(key)} == {
         f"{network}.backbone.init_args.name",
+        f"{network}.decoder.init_args.grid_channels",
         f"{network}.auxiliary.init_args.channels",
         "data.eval_batch_size",
     }
@@ -111,7 +118,7 @@ def test_fine_tuning_differs_from_the_single_dataset_in_its_start_alone(name):
     run, _ = found.pop("init.weights")
     assert found == {"init.part": ("network", None)}
     # the comment says which run that is, and it is the other dataset's of the table
-    text = find_recipe(name).read_text(encoding="utf-8")
+    text = recipe_of(name).read_text(encoding="utf-8")
     source = re.search(rf"# {run} is the folder of a run of (\w+);", text)[1]
     table = name.removesuffix(f"_finetune_{dataset}")
     assert {dataset, *datasets_of(source)} == set(datasets_of(f"{table}_cdcl"))
@@ -270,14 +277,14 @@ def test_multiply_adds_are_what_the_comment_says(name):
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         PixelClassifier(network, len(space))(network(torch.empty(1, 3, 1024, 2048)), range(1))
     counted = counter.get_total_flops() / 2e9  # torch counts a multiply-add as two
-    text = find_recipe(name).read_text(encoding="utf-8")
+    text = recipe_of(name).read_text(encoding="utf-8")
     assert f"512 takes {counted:.1f} billion multiply-adds" in text
 
 
 def method_of(name: str, spaces: list[Any], backbone: str | None = None) -> Any:
     """The method of a row, its weights neither loaded nor drawn."""
-    command = composition_of(find_recipe(name))
-    recipes = command.recipes if backbone is None else [backbone, *command.recipes[1:]]
+    command = composition_of(recipe_of(name))
+    recipes = command.recipes if backbone is None else [f"cdcl/{backbone}", *command.recipes[1:]]
     method = command._replace(recipes=recipes).config()["method"]
     method["init_args"]["network"]["init_args"]["backbone"]["init_args"]["weights"] = None
     return build_method(yaml.safe_load(yaml.safe_dump(method)), spaces)

@@ -33,13 +33,16 @@ SHORT_OPTIONS = {
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Recipes that come with the package, by name: the path below `recipes/`, short where the last part is enough."""
+    """Recipes that come with the package, by name: PAPER/ROW for those of a paper, for others the last part of the path
+    below `recipes/`, or all of it where two share that.
+    """
     root = Path(str(resources.files("multiseg") / "recipes"))
     found = {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
-    last = [name.rsplit("/", 1)[-1] for name in found]
-    return {
-        short if last.count(short) == 1 else name: path for short, (name, path) in zip(last, found.items(), strict=True)
-    }
+    rows = {name.removeprefix("papers/"): path for name, path in found.items() if name.startswith("papers/")}
+    others = {name: path for name, path in found.items() if not name.startswith("papers/")}
+    last = [name.rsplit("/", 1)[-1] for name in others]
+    short = [part if last.count(part) == 1 else name for part, name in zip(last, others, strict=True)]
+    return dict(zip(short, others.values(), strict=True)) | rows
 
 
 def find_recipe(name_or_file: str) -> Path:

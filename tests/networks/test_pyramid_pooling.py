@@ -36,6 +36,14 @@ def test_reads_the_coarsest_level_and_keeps_its_stride():
     assert decoder([torch.randn(1, 8, 16, 16), torch.randn(1, 12, 4, 4)]).shape == (1, 10, 4, 4)
 
 
+def test_grids_may_be_wider_than_the_result():
+    decoder = PyramidPooling([12], [8], channels=10, bins=[1, 2], grid_channels=20).eval()
+    assert [reduce.out_features for reduce in decoder.reduce] == [10, 10]
+    level = torch.randn(1, 12, 5, 6)
+    torch.testing.assert_close(decoder([level]), _naive(decoder, level), rtol=1e-4, atol=1e-5)
+    assert decoder([level]).shape == (1, 10, 5, 6)
+
+
 def test_a_single_image_can_be_trained_on():
     decoder = PyramidPooling([12], [8]).train()
     decoder([torch.randn(1, 12, 4, 5)]).sum().backward()

@@ -21,8 +21,9 @@ class PyramidPooling(Decoder):
     Args:
         in_channels: of the pyramid's levels.
         strides: of the pyramid's levels.
-        channels: of the result, and of all grids together (in the paper as many as the level has).
+        channels: of the result.
         bins: cells along a side of each grid.
+        grid_channels: of all grids together, in the paper as many as the level has; None: `channels`.
         dropout: share of channels dropped in training.
 
     Raises:
@@ -35,15 +36,17 @@ class PyramidPooling(Decoder):
         strides: Sequence[int],
         channels: int = 128,
         bins: Sequence[int] = (1, 2, 3, 6),
+        grid_channels: int | None = None,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if not 0 < len(bins) <= channels:
-            raise MultisegError(f"PyramidPooling: {channels} channels cannot be shared by {len(bins)} bins.")
+        grid_channels = grid_channels or channels
+        if not 0 < len(bins) <= grid_channels:
+            raise MultisegError(f"PyramidPooling: {grid_channels} channels cannot be shared by {len(bins)} bins.")
         self.channels = channels
         self.stride = strides[-1]
         self.bins = tuple(bins)
-        share = channels // len(self.bins)
+        share = grid_channels // len(self.bins)
         self.reduce = nn.ModuleList(nn.Linear(in_channels[-1], share) for _ in self.bins)
         width = in_channels[-1] + share * len(self.bins)
         self.fuse = nn.Sequential(*conv_norm_relu(width, channels, kernel=3), nn.Dropout2d(dropout))
