@@ -1,7 +1,11 @@
 """CDCL: alternation is the summed loss, one dataset at a time; norms, classifiers and memory of each dataset's own."""
 
 import copy
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -154,3 +158,50 @@ def test_predictions_pass_the_norms_that_are_named() -> None:
     assert torch.equal(maps["town"], method.predict_labels(images, (64, 96), "town", "park"))
     with pytest.raises(MultisegError, match="no batch norms of 'twon'; did you mean 'town'"):
         method.logits(images, "town", seen_as="twon")
+
+
+PEAK = """
+import resource, sys
+from functools import partial
+import torch
+from tiny_methods import make_batch
+from multiseg.label_space import LabelClass, LabelSpace
+from multiseg.methods.cdcl import CDCL
+from multiseg.networks.backbone import Backbone
+from multiseg.networks.pyramid_pooling import PyramidPooling
+from multiseg.networks.segmentation_network import SegmentationNetwork
+from multiseg.optim.optimizers import SGD
+from multiseg.optim.schedules import Constant
+
+count, turns = int(sys.argv[1]), int(sys.argv[2])
+classes = tuple(LabelClass(str(i), (i,), (i, i, i)) for i in range(11))
+spaces = [LabelSpace(f"set{n}", classes, (255,)) for n in range(count)]
+network = SegmentationNetwork(Backbone("resnet18", output_stride=8), partial(PyramidPooling, channels=256))
+method = CDCL(spaces, network, optimizer=SGD(lr=0.01), schedule=Constant()).train()
+method.to(memory_format=torch.channels_last)
+method.log = method.log_dict = lambda *args, **kwargs: None
+method.turns = turns
+optimizer = method.optimizer_spec.build(method)
+batches = [make_batch([s] * 8, (128, 160)) for s in spaces] if turns > 1 else [make_batch(spaces * 8, (128, 160))]
+for _ in range(3):
+    for batch in batches:
+        (method.training_step(batch, 0) / len(batches)).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_peak_memory_of_eight_datasets_is_that_of_one() -> None:
+    """Of the whole process, in float32: within 15 %. A mixed batch of as many images takes several times as much."""
+
+    def peak(count: int, turns: int) -> int:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, "-c", PEAK, str(count), str(turns)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+
+    one, eight, mixed = peak(1, 1), peak(8, 8), peak(8, 1)
+    print(f"peak memory in MiB: one dataset {one >> 10}, eight in turn {eight >> 10}, eight in one batch {mixed >> 10}")
+    assert eight < 1.15 * one
+    assert mixed > 2 * one
