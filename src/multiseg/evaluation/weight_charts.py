@@ -28,7 +28,7 @@ _POINTS = 64
 _LAYOUTS, _TABLES = 3, 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NormSet:
     """The running statistics of one norm of every layer.
 
@@ -43,7 +43,7 @@ class NormSet:
     variance: Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunNorms:
     """The batch norms of a run's model.
 
@@ -69,7 +69,7 @@ class RunNorms:
         return tuple((layer, len(self.sets[0].mean[layer])) for layer in self.shown) if self.sets else ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Entry:
     """Something that becomes a line: a norm set of a run, or a run."""
 
@@ -101,9 +101,10 @@ def norms_section(runs: Sequence[RunNorms]) -> str:
         "of the same dataset run together."
     )
     how = (
-        "From left to right the channels, sorted in each chart and run by the mean over the run's own sets. Sets of "
-        "one run can be compared channel by channel, runs only as distributions, since their channels have no common "
-        f"order. Of more than {_POINTS} channels evenly spaced ones are drawn. The axis of variances is logarithmic."
+        "Here a colour is a dataset's, or that of several together; runs on the same differ in stroke. From left to "
+        "right the channels, sorted in each chart and run by the mean over the run's own sets. Sets of one run can be "
+        "compared channel by channel, runs only as distributions, since their channels have no common order. "
+        f"Of more than {_POINTS} channels evenly spaced ones are drawn. The axis of variances is logarithmic."
     )
     by_layout = _by_layout(with_norms)
     out = [f"<p>{lead}</p>", f'<p class="muted small">{how}</p>']
@@ -135,7 +136,7 @@ def filters_section(runs: Sequence[RunNorms]) -> str:
     how = (
         "From left to right the filters of a convolution, each run's sorted from large to small; of more than "
         f"{_POINTS} evenly spaced ones are drawn. Equal lines say that norms are distributed alike, not that the "
-        "filters are the same; and where training has moved the weights little, they are equal because they began so."
+        "filters are the same; and where training has moved the weights little, they may be equal because they began so."
     )
     by_layout = _by_layout(with_filters)
     out = [f"<p>{lead}</p>", f'<p class="muted small">{how}</p>']
