@@ -136,7 +136,7 @@ def filters_section(runs: Sequence[RunNorms]) -> str:
     how = (
         "From left to right the filters of a convolution, each run's sorted from large to small; of more than "
         f"{_POINTS} evenly spaced ones are drawn. Equal lines say that norms are distributed alike, not that the "
-        "filters are the same; and where training has moved the weights little, they may be equal because they began so."
+        "filters are the same; and where training moved the weights little, they may be equal because they began so."
     )
     by_layout = _by_layout(with_filters)
     out = [f"<p>{lead}</p>", f'<p class="muted small">{how}</p>']
