@@ -8,7 +8,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
+import tiny_run
 from multiseg import reporting
 from multiseg.cli import main
 from multiseg.errors import MultisegError
@@ -143,6 +146,57 @@ def test_what_is_no_run_is_refused_before_anything_is_written(make_run, tmp_path
     with pytest.raises(MultisegError, match="no run to report on"):
         write_report([], tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_model_without_batch_norms_or_a_broken_one_leaves_a_page(make_run, tmp_path, stub):
+    with_norms, without, broken, none = (make_run(name, "town") for name in ("norms", "vit", "broken", "none"))
+    for run, module in ((with_norms, nn.BatchNorm2d(4)), (without, nn.LayerNorm(4))):
+        run.weights_path.parent.mkdir()
+        save_file(nn.Sequential(module).state_dict(), run.weights_path)
+    broken.weights_path.parent.mkdir()
+    broken.weights_path.write_bytes(b"no model")
+    write_report([with_norms, without, broken, none], tmp_path / "r.html", panels=0)
+    page = (tmp_path / "r.html").read_text()
+    assert "Without batch norms: vit." in page
+    assert f"No batch norms of broken: {broken.weights_path} cannot be read" in page
+    assert "No batch norms of none: it has no model." in page
+    assert "0: running variance" in page
+    write_report([without, none], tmp_path / "r.html", panels=0)
+    assert not re.search("[Bb]atch norm|Filters", (tmp_path / "r.html").read_text())
+
+
+def test_a_cdcl_run_beside_single_and_multi_head_ones(tmp_path, data_roots):
+    both = [*tiny_run.arguments(data_roots), "--steps", "2", "--trainer.val_every", "2", "--quiet"]
+    town = [*both[:2], *both[4:]]
+    assert both[2].startswith("--data") and both[3].startswith("park=")
+    runs = [RunFolder(tmp_path / name) for name in ("town0", "town1", "heads", "shared")]
+    for run, method, arguments in zip(
+        runs, ("supervised", "supervised", "multi_head", "cdcl"), (town, town, both, both), strict=True
+    ):
+        assert main(["train", method, *arguments, "--run", str(run.path)]) == 0
+    write_report(runs, tmp_path / "r.html", panels=1)
+    page = (tmp_path / "r.html").read_text()
+    assert captions(page) == [
+        f"images/val/1: {what}"
+        for what in (
+            *("image", "truth", "prediction of town0", "prediction of town1"),
+            *("prediction of heads", "prediction of shared", "image", "truth"),
+            *("prediction of heads", "prediction of shared"),
+        )
+    ]
+    assert "No p" not in page and "cannot" not in page
+    best = max(runs[:2], key=lambda run: run.read_metrics()["datasets"]["town"]["mIoU"]).path.name
+    assert f"sorted by what shared gains over {best}." in page
+    assert "Against the best of the models trained on the dataset alone: heads " in page
+    chart = page[page.index("backbone.<wbr>features.<wbr>bn1: running mean") :].split("</figure>")[0]
+    kinds = re.findall(r'<polyline class="line (.*?)"', chart)  # town twice, both together, and one set a dataset
+    assert kinds == ["run0", "run0 dashed", "run2", "run0 dotted", "run1"]
+    first_tip = re.search(r"<title>(channel 1\n.*?)</title>", chart, re.S)[1].split("\n")
+    assert [line.rsplit(": ", 1)[0] for line in first_tip[1:]] == [
+        *("town0: town", "town1: town", "heads: town + park", "shared: town", "shared: park"),
+    ]
+    assert "<p>shared: town and park.</p>" in page
+    assert "backbone.<wbr>features.<wbr>conv1.<wbr>6: norm of filters" in page
 
 
 def test_the_command_prints_where_the_page_is(make_run, tmp_path, stub, capsys):

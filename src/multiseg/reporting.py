@@ -18,8 +18,10 @@ from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
 from multiseg.evaluation.iou import Scores
 from multiseg.evaluation.report import Gallery, Panel, RunSummary, render_report
+from multiseg.evaluation.weight_charts import RunNorms
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.log import read_log
+from multiseg.norm_statistics import read_norms
 from multiseg.predictor import Predictor
 from multiseg.run_folder import RunFolder, write_text
 
@@ -43,8 +45,9 @@ def write_report(runs: Sequence[RunFolder], out: Path, title: str = "multiseg re
     names = short_names([run.path for run in runs])
     summaries = [read_run(run, name, tuple(own)) for run, name, own in zip(runs, names, entries, strict=True)]
     galleries, notes = make_galleries(dict(zip(names, runs, strict=True)), entries, panels)
+    norms, norm_notes = collect_norms(dict(zip(names, runs, strict=True)), entries)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, render_report(title, summaries, galleries, notes))
+    write_text(out, render_report(title, summaries, galleries, notes, norms, norm_notes))
 
 
 def dataset_entries(run: RunFolder) -> Config:
@@ -172,6 +175,25 @@ def predict_samples(
                 failures.append(f"No predictions of {name}: {error}")
             advance(done)
     return predictions, failures
+
+
+def collect_norms(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> tuple[list[RunNorms], list[str]]:
+    """The batch norms of every model, and sentences on runs of which others' are shown and theirs cannot be.
+
+    Args:
+        runs: by the name they have on the page.
+        entries: the datasets of each run.
+    """
+    norms, notes = [], []
+    for (name, run), own in zip(runs.items(), entries, strict=True):
+        if not run.weights_path.is_file():
+            notes.append(f"No batch norms of {name}: it has no model.")
+            continue
+        try:
+            norms.append(read_norms(run.weights_path, name, tuple(own)))
+        except MultisegError as error:
+            notes.append(f"No batch norms of {name}: {error}")
+    return norms, notes if any(entry.sets for entry in norms) else []
 
 
 def spread(length: int, count: int) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiseg.evaluation.curves import COLORS, Line, line_chart, smooth, step_ticks, thin_out, ticks
+from multiseg.evaluation.curves import COLORS, Line, line_chart, line_sample, smooth, step_ticks, thin_out, ticks
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -125,3 +125,29 @@ def test_a_run_without_points_leaves_the_others():
 def test_colours_come_back_dashed():
     _, _, drawn = parse(line_chart("x", [Line("a", COLORS + 1, [(1, 1.0), (2, math.pi)])]))
     assert drawn[0][0] == "line run1 dashed"
+
+
+def test_a_line_that_is_not_to_be_smoothed_is_drawn_as_it_is():
+    noisy = [(float(step), 1.0 + (step % 2)) for step in range(1, 81)]
+    svg = line_chart("x", [Line("a", 2, noisy)], axis="channel", smoothed=False)
+    root, _, drawn = parse(svg)
+    assert [kind for kind, _ in drawn] == ["line run2"]
+    assert len(drawn[0][1]) == 80
+    assert next(root.iter("title")).text == "channel 1\na: 2"
+
+
+def test_on_a_logarithmic_axis_equal_ratios_are_equally_far():
+    svg = line_chart("x", [Line("a", 0, [(1, 0.01), (2, 1.0), (3, 100.0)])], logarithmic=True)
+    root, _, drawn = parse(svg)
+    heights = [y for _, y in drawn[0][1]]
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
+    assert {"0.01", "1", "100"} <= {text.text for text in root.iter("text") if text.get("text-anchor") == "end"}
+    assert [title.text for title in root.iter("title")] == ["step 1\na: 0.01", "step 2\na: 1", "step 3\na: 100"]
+
+
+def test_lines_of_one_colour_have_different_strokes_as_in_their_key():
+    lines = [Line(str(dash), 1, [(1, 1.0), (2, 2.0)], dash) for dash in range(4)]
+    _, _, drawn = parse(line_chart("x", lines))
+    kinds = [kind for kind, _ in drawn if "line" in kind]
+    assert len(set(kinds)) == 4
+    assert all(f'class="{kind}"' in line_sample(line) for kind, line in zip(kinds, lines, strict=True))

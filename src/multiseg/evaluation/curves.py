@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 
@@ -15,6 +15,8 @@ Points = Sequence[tuple[float, float]]
 
 #: Colours in `report.css`; further runs take them again, dashed.
 COLORS = 8
+#: Classes of the strokes in `report.css`, for lines of one colour.
+DASHES = ("", " dashed", " dotted", " dashdot")
 
 _WIDTH, _HEIGHT = 480, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 24
@@ -33,35 +35,60 @@ class Line:
         name: of the run.
         color: of the run, 0, 1, …
         points: (step, value), steps ascending, values finite.
+        dash: 0, 1, …, where several lines have the same colour.
     """
 
     name: str
     color: int
     points: Points
+    dash: int = 0
+
+    @property
+    def style(self) -> str:
+        """CSS classes of its colour and stroke."""
+        return f"run{self.color % COLORS}{DASHES[(self.dash + self.color // COLORS) % len(DASHES)]}"
 
 
-def line_chart(title: str, lines: Sequence[Line], from_zero: bool = False) -> str:
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    from_zero: bool = False,
+    axis: str = "step",
+    smoothed: bool = True,
+    logarithmic: bool = False,
+) -> str:
     """An SVG of values against steps; the values of a step are shown under the pointer.
 
     Args:
         title: for screen readers.
         lines: at least one point altogether.
         from_zero: the value axis begins at zero, as it should for a loss.
+        axis: what a step is called under the pointer.
+        smoothed: long lines are drawn smoothed, over what was logged.
+        logarithmic: the value axis is; values are positive.
     """
-    lines = [Line(line.name, line.color, thin_out(line.points, _MAX_POINTS)) for line in lines if line.points]
-    smoothed = [smooth(line.points) if len(line.points) >= _SMOOTH_FROM else line.points for line in lines]
-    values = [value for points in smoothed for _, value in points]  # so that one bad batch does not flatten the rest
+    if logarithmic:
+        lines = [replace(line, points=[(step, math.log10(value)) for step, value in line.points]) for line in lines]
+    lines = [replace(line, points=thin_out(line.points, _MAX_POINTS)) for line in lines if line.points]
+    main = [smooth(line.points) if smoothed and len(line.points) >= _SMOOTH_FROM else line.points for line in lines]
+    values = [value for points in main for _, value in points]  # so that one bad batch does not flatten the rest
     y_ticks = ticks(min(0.0, *values) if from_zero else min(values), max(values))
     last_step = max(1.0, *(line.points[-1][0] for line in lines))
-    plot = _Plot(last_step, y_ticks[0], y_ticks[-1])
-    drawn = [_draw(plot, line, points) for line, points in zip(lines, smoothed, strict=True)]
+    plot = _Plot(last_step, y_ticks[0], y_ticks[-1], logarithmic)
+    drawn = [_draw(plot, line, points) for line, points in zip(lines, main, strict=True)]
     return (
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"{_grid(plot, step_ticks(last_step), y_ticks)}"
         f'<svg x="{_LEFT}" y="{_TOP - 3}" width="{plot.width + 6}" height="{plot.height + 6}" '
         f'viewBox="0 -3 {plot.width + 6} {plot.height + 6}">{"".join(drawn)}</svg>'
-        f"{_hover(plot, lines)}</svg>"
+        f"{_hover(plot, lines, axis)}</svg>"
     )
+
+
+def line_sample(line: Line) -> str:
+    """A short piece of a line, for a key."""
+    stroke = f'<line class="line {line.style}" x1="1" x2="27" y1="5" y2="5"/>'
+    return f'<svg class="sample" viewBox="0 0 28 10" aria-hidden="true">{stroke}</svg>'
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -110,11 +137,12 @@ def smooth(points: Points) -> Points:
 
 @dataclass(frozen=True)
 class _Plot:
-    """From steps and values to places; the step axis begins at zero."""
+    """From steps and values to places; the step axis begins at zero, a logarithmic one has logarithms as values."""
 
     last_step: float
     low: float
     high: float
+    logarithmic: bool = False
 
     width = _WIDTH - _LEFT - _RIGHT
     height = _HEIGHT - _TOP - _BOTTOM
@@ -125,18 +153,20 @@ class _Plot:
     def y(self, value: float) -> float:
         return self.height * (self.high - value) / (self.high - self.low)
 
+    def told(self, value: float, digits: int) -> str:
+        return f"{float(f'{10**value if self.logarithmic else value:.{digits}g}'):g}"
+
     def path(self, points: Points) -> str:
         return " ".join(f"{self.x(step):.1f},{self.y(value):.1f}" for step, value in points)
 
 
 def _draw(plot: _Plot, line: Line, smoothed: Points) -> str:
-    color = f"run{line.color % COLORS}" + (" dashed" if line.color >= COLORS else "")
-    out = f'<polyline class="line {color}" points="{plot.path(smoothed)}"/>'
+    out = f'<polyline class="line {line.style}" points="{plot.path(smoothed)}"/>'
     if smoothed is not line.points:
-        out = f'<polyline class="line raw {color}" points="{plot.path(line.points)}"/>{out}'
+        out = f'<polyline class="line raw {line.style}" points="{plot.path(line.points)}"/>{out}'
     if len(line.points) <= _MAX_DOTS:
         places = [(plot.x(step), plot.y(value)) for step, value in line.points]
-        out += "".join(f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places)
+        out += "".join(f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places)
     return out
 
 
@@ -145,7 +175,8 @@ def _grid(plot: _Plot, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> st
     for value in y_ticks:
         y = _TOP + plot.y(value)
         out.append(f'<line x1="{_LEFT}" x2="{_LEFT + plot.width}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        out.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        label = plot.told(value, 2 if plot.logarithmic else 12)
+        out.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
     for step in x_ticks:
         out.append(f'<text x="{_LEFT + plot.x(step):.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{_steps(step)}</text>')
     return f'<g class="grid">{"".join(out)}</g>'
@@ -155,18 +186,18 @@ def _steps(step: float) -> str:
     return f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
 
 
-def _hover(plot: _Plot, lines: Sequence[Line]) -> str:
+def _hover(plot: _Plot, lines: Sequence[Line], axis: str) -> str:
     """Invisible bands, one a logged step, whose tooltips list every run's value there."""
     at: dict[float, list[str]] = {}
     for line in lines:
         for step, value in line.points:
-            at.setdefault(step, []).append(f"{line.name}: {value:.4g}")
+            at.setdefault(step, []).append(f"{line.name}: {plot.told(value, 4)}")
     steps = sorted(at)
     edges = [steps[0], *((first + second) / 2 for first, second in pairwise(steps)), steps[-1]]
     bands = []
     for step, (start, stop) in zip(steps, pairwise(edges), strict=True):
         left, right = plot.x(start) - (step == steps[0]) * 4, plot.x(stop) + (step == steps[-1]) * 4
-        told = escape("\n".join([f"step {step:g}", *at[step]]))
+        told = escape("\n".join([f"{axis} {step:g}", *at[step]]))
         place = f'x="{_LEFT + left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{plot.height}"'
         bands.append(f'<rect class="band" {place}><title>{told}</title></rect>')
     return "".join(bands)

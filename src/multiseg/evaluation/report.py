@@ -25,6 +25,7 @@ import multiseg
 from multiseg.evaluation.curves import COLORS, Line, Points, line_chart
 from multiseg.evaluation.iou import Scores
 from multiseg.evaluation.overlays import overlay
+from multiseg.evaluation.weight_charts import RunNorms, filters_section, norms_section
 from multiseg.label_space import IGNORE, LabelSpace
 
 #: Longest side of a picture, and its JPEG quality.
@@ -109,7 +110,12 @@ class Gallery:
 
 
 def render_report(
-    title: str, runs: Sequence[RunSummary], galleries: Sequence[Gallery] = (), notes: Sequence[str] = ()
+    title: str,
+    runs: Sequence[RunSummary],
+    galleries: Sequence[Gallery] = (),
+    notes: Sequence[str] = (),
+    norms: Sequence[RunNorms] = (),
+    norm_notes: Sequence[str] = (),
 ) -> str:
     """The page.
 
@@ -118,6 +124,8 @@ def render_report(
         runs: in the order in which they are to be shown; at least one.
         galleries: pictures, by dataset.
         notes: sentences on pictures that are missing.
+        norms: the batch norms of runs that have a model.
+        norm_notes: sentences on models that are missing.
     """
     style = (resources.files("multiseg.evaluation") / "report.css").read_text(encoding="utf-8")
     runs, datasets = with_colors(runs), dataset_names(runs)
@@ -128,6 +136,8 @@ def render_report(
         _section("Training", _training(runs, datasets)),
         _section("Classes", "".join(_classes(runs, name) for name in datasets)),
         _section("Pictures", "".join(_gallery(runs, gallery) for gallery in galleries) + _paragraphs(notes)),
+        _section("Batch norms", norms_section(norms) + _paragraphs(norm_notes)),
+        _section("Filters", filters_section(norms)),
         _section("Cost, and how to repeat it", _cost(runs) + "".join(_repeat(run) for run in runs)),
     ]
     return f"""<!doctype html>
@@ -191,6 +201,8 @@ def _summary(runs: Sequence[RunSummary], datasets: Sequence[str]) -> str:
     singles = {name: single for name in datasets if (single := best_single(runs, name))}
     alone = {name: single.miou(name) for name, single in singles.items()}
     together = len(datasets) > 1 and len(singles) == len(datasets)
+    several = any([run.trained_on for run in runs].count((name,)) > 1 for name in datasets)
+    best_of = "the best model for each dataset alone" if several else "one model for each dataset"
     rows = [{name: run.miou(name) for name in datasets} for run in runs] + [alone] * together
     means = [sum(row.values()) / len(datasets) for row in rows]
     best = {name: _best(row[name] for row in rows) for name in datasets}
@@ -206,21 +218,19 @@ def _summary(runs: Sequence[RunSummary], datasets: Sequence[str]) -> str:
         body.append(f"<tr><th>{_chip(run)}</th>{method}{''.join(cells)}</tr>")
     if together:
         cells = [_score(value, math.nan) for value in alone.values()] + [_score(means[-1], best_mean)]
-        body.append(
-            f'<tr class="together"><th>one model for each dataset</th><td class="method"></td>{"".join(cells)}</tr>'
-        )
+        body.append(f'<tr class="together"><th>{best_of}</th><td class="method"></td>{"".join(cells)}</tr>')
     head = [*map(escape, datasets), *(["mean"] if len(datasets) > 1 else [])]
     columns = "".join(f'<th>{name}<span class="gain"></span></th>' for name in head)
     return (
         "<p>mIoU in percent on the validation split of each dataset; the best of each column is bold.</p>"
         f'<div class="scroll"><table><thead><tr><th>run</th><th class="method">method</th>{columns}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>{_findings(runs, alone)}"
+        f"<tbody>{''.join(body)}</tbody></table></div>{_findings(runs, alone, several)}"
         f"{_paragraphs(_incomparable(runs, datasets))}"
     )
 
 
-def _findings(runs: Sequence[RunSummary], alone: Mapping[str, float]) -> str:
-    """What the coloured gains say, in words."""
+def _findings(runs: Sequence[RunSummary], alone: Mapping[str, float], several: bool) -> str:
+    """What the coloured gains say, in words; `several`: whether a dataset's score alone is the best of several."""
     said = []
     for run in (run for run in runs if run.several):
         gains = [run.miou(name) - value for name, value in alone.items() if not math.isnan(run.miou(name))]
@@ -228,7 +238,8 @@ def _findings(runs: Sequence[RunSummary], alone: Mapping[str, float]) -> str:
             better = f"better on {sum(gain > 0 for gain in gains)} of {_count(len(gains), 'dataset')}"
             said.append(f"{run.name} {_signed(sum(gains) / len(gains))} on average, {better}")
     if said:
-        return _paragraphs([f"Against a model trained on the dataset alone: {'; '.join(said)}."])
+        single = "the best of the models" if several else "a model"
+        return _paragraphs([f"Against {single} trained on the dataset alone: {'; '.join(said)}."])
     if any(run.several for run in runs):
         return _paragraphs(["No run was trained on one of these datasets alone, so there are no gains to show."])
     return ""

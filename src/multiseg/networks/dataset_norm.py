@@ -32,6 +32,7 @@ from torch.nn.parameter import is_lazy
 from multiseg.errors import MultisegError, did_you_mean
 
 Network = TypeVar("Network", bound=nn.Module)
+Value = TypeVar("Value")
 
 #: How tensors of a dataset's norm are called: `layer1.0.bn1.of_dataset.camvid.weight`.
 _OF_DATASET = re.compile(r"\.of_dataset\.([\w-]+)\.(?=[^.]+$)")
@@ -267,11 +268,11 @@ def sets_in(state: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({match[1] for name in state if (match := _OF_DATASET.search(name))}))
 
 
-def plain_state(state: Mapping[str, Tensor], dataset: str, source: str = "weights") -> dict[str, Tensor]:
+def plain_state(state: Mapping[str, Value], dataset: str, source: str = "weights") -> dict[str, Value]:
     """What the network of `extract_norms` has, from the state dict of a converted one.
 
     Args:
-        state: of a converted network, or of something that holds one.
+        state: of a converted network, or of something that holds one; whatever stands for its tensors.
         dataset: whose norms.
         source: the file, for the message.
 
