@@ -159,7 +159,8 @@ class SegmentationMethod(LightningModule):
         scale = len(present) * self.turns if self.sum_datasets else 1
         # DDP averages gradients over processes; the counts above are global, so the sum is wanted
         loss = scale * self.world_size * torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
-        norms = untouched(self.network, rows_of)
+        # once an update is enough: gradients are summed over its turns, and synchronised after the last
+        norms = None if self._turns_taken else untouched(self.network, rows_of)
         return loss if norms is None else loss + norms
 
     def features(self, inputs: Tensor, datasets: str | Sequence[str], elsewhere: Iterable[str] = ()) -> Features:

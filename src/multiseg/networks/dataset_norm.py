@@ -166,24 +166,23 @@ def images_of(network: nn.Module, datasets: str | Sequence[str], elsewhere: Iter
     Raises:
         MultisegError: the network has no norms of a dataset.
     """
-    selections = {id(norm.selection): norm.selection for norm in dataset_norms(network)}.values()
-    chosen = _select(network, [datasets] if isinstance(datasets, str) else datasets, elsewhere)
-    before = [copy.copy(selection) for selection in selections]
+    norm = _first_norm(network)
+    if norm is None:
+        yield
+        return
+    chosen = _select(norm, [datasets] if isinstance(datasets, str) else datasets, elsewhere)
+    before = vars(norm.selection).copy()
+    vars(norm.selection).update(vars(chosen))
     try:
-        for selection in selections:
-            vars(selection).update(vars(chosen))
         yield
     finally:
-        for selection, old in zip(selections, before, strict=True):
-            vars(selection).update(vars(old))
+        vars(norm.selection).update(before)
 
 
-def _select(network: nn.Module, datasets: Sequence[str], elsewhere: Iterable[str]) -> _Selection:
-    known, wanted = norm_sets(network), {*datasets, *elsewhere}
-    if not known:
-        return _Selection()
+def _select(norm: DatasetNorm, datasets: Sequence[str], elsewhere: Iterable[str]) -> _Selection:
+    known, wanted = [*norm.of_dataset], {*datasets, *elsewhere}
     for name in wanted:
-        require_norms(network, name)
+        require_norms(norm, name)
     # in the order of the network: every process must come to the norms in the same order
     rows = {name: [row for row, own in enumerate(datasets) if own == name] for name in known if name in wanted}
     parts = tuple((name, len(own)) for name, own in rows.items())
@@ -200,7 +199,13 @@ def dataset_norms(network: nn.Module) -> list[DatasetNorm]:
 
 def norm_sets(network: nn.Module) -> tuple[str, ...]:
     """The datasets of which a network has norms; none for an ordinary network."""
-    return tuple(next((norm.of_dataset for norm in dataset_norms(network)), ()))
+    norm = _first_norm(network)
+    return () if norm is None else tuple(norm.of_dataset)
+
+
+def _first_norm(network: nn.Module) -> DatasetNorm | None:
+    """Any of them knows the sets and the selection of all; looking for all takes a while where there are many sets."""
+    return next((module for module in network.modules() if isinstance(module, DatasetNorm)), None)
 
 
 def require_norms(network: nn.Module, dataset: str) -> None:
