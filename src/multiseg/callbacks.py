@@ -160,7 +160,7 @@ class Progress(RichProgressBar):
     def get_metrics(self, trainer: lightning.Trainer, pl_module: LightningModule) -> dict[str, Any]:
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
-        return {name: value for name, value in items.items() if value == value}  # without datasets not seen just now
+        return items
 
 
 class PlainProgress(Callback):
@@ -189,7 +189,7 @@ class PlainProgress(Callback):
             seconds = time.monotonic() - self.started
             left = seconds / max(step - self.first_step, 1) * (self.steps - step)
             metrics = trainer.progress_bar_metrics
-            shown = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items() if value == value)
+            shown = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items() if isinstance(value, float))
             _say(f"step {step}/{self.steps}  {shown}  {_clock(left)} left")
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:

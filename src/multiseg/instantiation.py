@@ -81,7 +81,8 @@ class Initialization:
     Args:
         weights: another run's folder, or a file of weights; None: as the network initialises itself.
         part: what to take of it: the backbone, or the network (backbone and decoder). Classifiers always start anew.
-        norms: where the weights have batch norms of several datasets: whose to take. None: each dataset's its own.
+        norms: where the weights have batch norms of several datasets: whose are taken by an ordinary network, or by a
+            dataset that has none of its own there.
     """
 
     weights: Path | None = None

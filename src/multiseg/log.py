@@ -56,8 +56,7 @@ class CsvLog(Logger):
         done.
         """
         done = str(min((step or 0) + 1, self.steps))  # what follows the last step is logged at "step N"
-        # not a number: of a dataset that had no image in this step; its column stays empty
-        values = {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch" and value == value}
+        values = {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
         if not self.rows or self.rows[-1]["step"] != done:
             self.rows.append({"step": done})
         elif self._written == len(self.rows):

@@ -37,7 +37,8 @@ class Predictor:
 
     Attributes:
         norms: where datasets have batch norms of their own, whose to use: a set's name, "nearest" for each image's
-            nearest, or None for those of the dataset whose taxonomy is predicted. `norm_choice.choose_norms` sets it.
+            nearest, or None: in evaluation the judged dataset's own, in prediction those of the dataset whose taxonomy
+            is predicted. `norm_choice.choose_norms` sets it.
         norms_used: how many images passed which set.
 
     Raises:
@@ -96,7 +97,7 @@ class Predictor:
             (H, W) int64 contiguous ids of the taxonomy, on the CPU.
         """
         resize = ResizeImage(self.model.input_size(taxonomy).long_side)
-        return self._predict(resize(image)[None], image.shape[-2:], taxonomy)[0].cpu()
+        return self._predict(resize(image)[None], image.shape[-2:], taxonomy, taxonomy)[0].cpu()
 
     def evaluate(
         self,
@@ -120,14 +121,18 @@ class Predictor:
             progress: called with the number of images of each finished batch.
 
         Raises:
-            MultisegError: the model has no such taxonomy, or its classes are not the dataset's and no remapping is
-                given.
+            MultisegError: the model has no such taxonomy, its classes are not the dataset's and no remapping is
+                given, or it must be said whose batch norms the images pass.
         """
         predicted = self.taxonomy(taxonomy or dataset.name)
         if remapping is None and predicted.names != dataset.label_space.names:
             raise MultisegError(
                 f"the classes of taxonomy '{predicted.name}' are not those of '{dataset.name}': "
                 "relate them with --relations."
+            )
+        if self.norms is None and self.method.norm_sets and dataset.name not in self.method.norm_sets:
+            raise MultisegError(
+                f"the model has batch norms of each training dataset, none of '{dataset.name}': choose with `norms`."
             )
         pipeline = pipeline or Pipeline(long_side=self.model.input_size(predicted.name).long_side)
         space = dataset.label_space
@@ -147,7 +152,7 @@ class Predictor:
                 on_device = batch.to(self.device)
                 if math.isnan(gflops):
                     gflops = self.gflops(batch.images.shape[-2:], predicted.name)
-                predictions = self._predict(on_device.images, batch.labels.shape[-2:], predicted.name)
+                predictions = self._predict(on_device.images, batch.labels.shape[-2:], predicted.name, dataset.name)
                 if moved is not None:
                     predictions = moved.to(self.device)[predictions]
                 matrix.update(predictions, kept.to(self.device)[on_device.labels])
@@ -171,21 +176,21 @@ class Predictor:
             for each (B, H, W) int64 contiguous ids, on the device.
         """
         self._set_window(dataset)
+        seen_as = self._norms_for(images, dataset) or dataset
         with self.precision():
-            return self.method.predict_in_all(images.to(self.device), images.shape[-2:], taxonomies, dataset)
+            return self.method.predict_in_all(images.to(self.device), images.shape[-2:], taxonomies, seen_as)
 
     def gflops(self, size: Sequence[int], taxonomy: str) -> float:
-        """Billions of multiply-adds for an image, with all scales, mirror images and windows.
+        """Billions of multiply-adds for an image, with all scales, mirror images and windows. What choosing the nearest
+        norms takes is not counted.
 
         Args:
             size: height and width with which it enters the network.
             taxonomy: one of `taxonomies`.
         """
         image = torch.zeros(1, 3, *size, dtype=torch.uint8)
-        used = self.norms_used.copy()
-        count = count_multiply_adds(lambda: self._predict(image, size, taxonomy))
-        self.norms_used = used
-        return count / 1e9
+        any_set = self.method.norm_sets[:1] or None
+        return count_multiply_adds(lambda: self._label_maps(image, size, taxonomy, any_set)) / 1e9
 
     def inputs(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
         """Batches as the network takes them. Shape: (B, 3, H, W) uint8 to float."""
@@ -195,24 +200,34 @@ class Predictor:
         """Within it the network runs in the precision of predictions."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
-    @torch.no_grad()
-    def _predict(self, images: Tensor, size: Any, taxonomy: str) -> Tensor:
-        self._set_window(taxonomy)
-        images = images.to(self.device)
-        with self.precision():
-            seen_as = self._norms_for(images, taxonomy)
-            self.norms_used.update(seen_as)
-            return self.method.predict_labels(images, size, taxonomy, seen_as or None)
+    def _predict(self, images: Tensor, size: Any, taxonomy: str, dataset: str) -> Tensor:
+        """
+        Args:
+            images: (B, 3, H, W) uint8.
+            size: of the label maps.
+            taxonomy: in which to predict.
+            dataset: whose norms to use where `norms` does not say.
+        """
+        seen_as = self._norms_for(images, dataset)
+        self.norms_used.update(seen_as)
+        return self._label_maps(images, size, taxonomy, seen_as or None)
 
-    def _norms_for(self, images: Tensor, taxonomy: str) -> list[str]:
+    @torch.no_grad()
+    def _label_maps(self, images: Tensor, size: Any, taxonomy: str, seen_as: Sequence[str] | None) -> Tensor:
+        self._set_window(taxonomy)
+        with self.precision():
+            return self.method.predict_labels(images.to(self.device), size, taxonomy, seen_as)
+
+    def _norms_for(self, images: Tensor, dataset: str) -> list[str]:
         """The set of each image; none where all datasets share one."""
-        known = self.method.norm_sets
-        if not known:
+        if not self.method.norm_sets:
             return []
         if self.norms != "nearest":
-            return [self.norms or taxonomy] * len(images)
-        trained = [name for name in known if name in self.method.spaces]
-        nearest = norm_distances(self.method.network, self.method.normalize(images), trained).argmin(1)
+            return [self.norms or dataset] * len(images)
+        trained = [name for name in self.method.norm_sets if name in self.method.spaces]
+        with self.precision():
+            inputs = self.method.normalize(images.to(self.device))
+            nearest = norm_distances(self.method.network, inputs, trained).argmin(1)
         return [trained[index] for index in nearest.tolist()]
 
     def _set_window(self, taxonomy: str) -> None:

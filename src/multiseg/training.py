@@ -28,7 +28,7 @@ from multiseg.inspection.checking import check_dataset
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
-from multiseg.networks.dataset_norm import compile_network, plain_state
+from multiseg.networks.dataset_norm import compile_network
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
@@ -116,10 +116,7 @@ def initialize(method: SegmentationMethod, init: Initialization) -> None:
         MultisegError: nothing fitted, or it must be said whose batch norms are wanted.
     """
     if init.weights is not None:
-        state = read_weights(init.weights)
-        if init.norms is not None:
-            state = plain_state(state, init.norms, str(init.weights))
-        report = method.network.load(state, init.part, str(init.weights))
+        report = method.network.load(read_weights(init.weights), init.part, str(init.weights), init.norms)
         if is_first_process():
             say(report.summary())
 

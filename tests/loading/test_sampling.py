@@ -80,6 +80,27 @@ def test_alternating_batches_hold_one_dataset_each_and_take_turns() -> None:
     assert order == [{0}, {0}, {1}, {1}, {0}, {0}, {1}, {1}]
 
 
+@pytest.mark.parametrize(
+    ("plan", "turns"),
+    [
+        (Mixed(), 1),
+        (Alternating(), 3),
+        (Alternating(exponent=1.0), 3),
+        (Alternating(interval=1, update="cycle"), 3),
+        (Alternating(update="batch"), 1),
+        (Alternating(interval=4), 1),
+        (Alternating(interval=4, update="batch"), 1),
+    ],
+)
+def test_turns_of_an_update(plan: BatchPlan, turns: int) -> None:
+    assert plan.turns(3) == turns
+
+
+def test_a_cycle_cannot_wait_for_longer_turns() -> None:
+    with pytest.raises(MultisegError, match="with an interval of 2 every batch is an update"):
+        Alternating(interval=2, update="cycle")
+
+
 def test_augmentation_seeds_differ_between_draws_of_one_image() -> None:
     draws = [draw for batch in batches(Mixed(), stop=100) for draw in batch]
     assert len({draw.seed for draw in draws}) == len(draws)

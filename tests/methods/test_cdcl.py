@@ -16,8 +16,11 @@ from multiseg.batch import Batch
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelClass, LabelSpace
 from multiseg.methods.base import SegmentationMethod
+from multiseg.methods.by_name import ByName
 from multiseg.methods.cdcl import CDCL
+from multiseg.methods.label_remap import LabelRemap
 from multiseg.methods.multi_head import MultiHead
+from multiseg.methods.universal import Universal
 from multiseg.networks.dataset_norm import dataset_norms, norm_sets
 from tiny_methods import PARK, TOWN, lived_in, make, make_batch, step
 
@@ -49,33 +52,32 @@ def distance(first: Tensor, second: Tensor) -> float:
 def alternate(method: SegmentationMethod, batches: list[Batch]) -> None:
     """A cycle as the trainer runs it: gradients averaged over its batches."""
     method.turns = len(batches)
-    for batch in batches:
-        (step(method, batch) / len(batches)).backward()
+    for number, batch in enumerate(batches):
+        (method.training_step(batch, number) / len(batches)).backward()
 
 
-@pytest.mark.parametrize("rows", [MIXED, [PARK, TOWN, TOWN]])
-def test_a_cycle_has_the_gradient_of_the_summed_loss(rows: list[LabelSpace]) -> None:
-    """Of a mixed batch with the same images: with norms of their own, no image depends on another dataset's. The
-    losses of a mixed batch count by images, so datasets are given as many.
-    """
+@pytest.mark.parametrize("owners", [MIXED, [PARK, TOWN, TOWN]])
+def test_a_cycle_has_the_gradient_of_the_summed_loss(owners: list[LabelSpace]) -> None:
     method = lived_in(make(CDCL)).train()
-    batch = make_batch(rows)
-    together, one_by_one = copy.deepcopy(method), copy.deepcopy(method)
+    batch = make_batch(owners)
     batches = [part(batch, "town"), part(batch, "park")]
+    one_by_one, reference = copy.deepcopy(method), copy.deepcopy(method)
     alternate(one_by_one, batches)
-    total = sum(step(copy.deepcopy(method), own) for own in batches)  # with turns = 1: each loss as it stands
-    if len(rows) == 4:
-        loss = step(together, batch)
-        assert float(loss.detach()) == pytest.approx(float(total.detach()), rel=1e-5)
-        loss.backward()
-        first, second = gradients(together), gradients(one_by_one)
-        assert first.keys() == second.keys() == dict(method.named_parameters()).keys()
-        for name in first:
-            assert distance(first[name], second[name]) < 1e-3, name
-    reference = copy.deepcopy(method)
-    sum(step(reference, own) for own in batches).backward()
+    sum(step(reference, own) for own in batches).backward()  # with turns = 1: each loss as it stands
+    assert gradients(one_by_one).keys() == dict(method.named_parameters()).keys()
     for name, gradient in gradients(one_by_one).items():
         assert distance(gradient, gradients(reference)[name]) < 1e-3, name
+
+
+def test_a_cycle_has_the_gradient_of_a_mixed_batch_of_the_same_images() -> None:
+    """With norms of their own, no image depends on another dataset's."""
+    method = lived_in(make(CDCL)).train()
+    batch = make_batch(MIXED)
+    together, one_by_one = copy.deepcopy(method), copy.deepcopy(method)
+    step(together, batch).backward()
+    alternate(one_by_one, [part(batch, "town"), part(batch, "park")])
+    for name, gradient in gradients(together).items():
+        assert distance(gradient, gradients(one_by_one)[name]) < 1e-3, name
 
 
 def test_with_shared_norms_a_cycle_is_something_else_than_a_mixed_batch() -> None:
@@ -133,7 +135,34 @@ def test_activations_of_one_dataset_at_a_time() -> None:
     assert kept[8] < 1.02 * kept[1]
 
 
-def test_dataset_norms_can_be_had_by_any_method_and_left_out() -> None:
+def test_a_cycle_in_which_a_dataset_comes_twice_and_another_not_at_all() -> None:
+    """As with unequal shares: the sum of what is there, and a gradient of zero for the rest."""
+    method = lived_in(make(CDCL)).train()
+    batch = part(make_batch(MIXED), "town")
+    reference = copy.deepcopy(method)
+    alternate(method, [batch, batch])
+    (2 * step(reference, batch)).backward()
+    for name, gradient in gradients(method).items():
+        others = ".of_dataset.park." in name or name.startswith("classifiers.park")
+        assert not gradient.any() if others else distance(gradient, gradients(reference)[name]) < 1e-3, name
+    assert gradients(method).keys() == dict(method.named_parameters()).keys()
+
+
+@pytest.mark.parametrize("kind", [MultiHead, ByName, LabelRemap, Universal])
+def test_any_method_can_have_dataset_norms(kind: type[SegmentationMethod]) -> None:
+    method = make(kind, dataset_norms=True).train()
+    step(method, make_batch(MIXED)).backward()
+    assert gradients(method).keys() == dict(method.named_parameters()).keys()
+    images = make_batch([TOWN]).images
+    method.eval()
+    for taxonomy in method.taxonomies:
+        assert method.predict_labels(images, (32, 48), taxonomy, seen_as="park").shape == (1, 32, 48)
+    for union in set(method.taxonomies) - set(method.spaces):
+        with pytest.raises(MultisegError, match=f"no batch norms of '{union}'"):
+            method.logits(images, union)
+
+
+def test_dataset_norms_can_be_left_out() -> None:
     assert norm_sets(make(MultiHead, dataset_norms=True).network) == ("town", "park")
     plain = make(CDCL, dataset_norms=False)
     assert not dataset_norms(plain.network) and plain.norm_sets == ()
@@ -184,8 +213,8 @@ method.turns = turns
 optimizer = method.optimizer_spec.build(method)
 batches = [make_batch([s] * 8, (128, 160)) for s in spaces] if turns > 1 else [make_batch(spaces * 8, (128, 160))]
 for _ in range(3):
-    for batch in batches:
-        (method.training_step(batch, 0) / len(batches)).backward()
+    for number, batch in enumerate(batches):
+        (method.training_step(batch, number) / len(batches)).backward()
     optimizer.step()
     optimizer.zero_grad()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -13,11 +13,19 @@ from safetensors.torch import load_file
 
 import tiny_run
 from multiseg.cli import main
+from multiseg.errors import MultisegError
+from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.methods.cdcl import CDCL
+from multiseg.predictor import Predictor
+from multiseg.run_folder import RunFolder
+from multiseg.taxonomy.relations import remap_by_name
 
 MIXED = ["--data.plan", "{class_path: multiseg.loading.sampling.Mixed}"]
 #: One image of each dataset a batch: of two processes each has norms to call of which it has no image.
 APART = [*MIXED, "--data.total_batch_size", "2"]
+PLAIN = ["--method.network.decoder.dropout", "0", "--method.network.auxiliary.dropout", "0"]
+#: More than two pixels an image at the deepest norms: dividing by the difference of two amplifies rounding.
+LARGE = ["--data.pipeline", "{long_side: 128, crop: [64, 96]}"]
 
 
 def run_command(*arguments: object) -> int:
@@ -83,28 +91,46 @@ def test_at_an_interval_every_batch_is_an_update(train_arguments: list[str], tmp
     assert run_command("train", "cdcl", *arguments) == 0
     shares = [row["share/town"] for row in rows(tmp_path / "run")]
     assert shares == ["1", "1", "0", "0", "1", "1", "0", "0"]
-    assert [bool(row["loss/park"]) for row in rows(tmp_path / "run")] == [share == "0" for share in shares]
+    losses = [(row["loss/town"], row["loss/park"]) for row in rows(tmp_path / "run")]
+    assert not losses[1][1] and losses[2][1]  # none before the first turn
+    assert losses[2][0] == losses[3][0] == losses[1][0]  # between its turns, what it had last
+    assert len(set(losses)) == 8
 
 
-def test_an_update_of_several_cycles(train_arguments: list[str], tmp_path: Path) -> None:
-    """With a learning rate of (almost) zero, so that the same weights see the batches: the average of the cycles."""
-    plain = ["--method.network.decoder.dropout", 0, "--method.network.auxiliary.dropout", 0]
-    still = [*train_arguments, *plain, "--method.optimizer.lr", 1e-30, "--quiet"]
-    assert run_command("train", "cdcl", *still, "--run", tmp_path / "single") == 0
-    pairs = ["--trainer.accumulate", 2, "--steps", 4, "--trainer.val_every", 2]
-    assert run_command("train", "cdcl", *still, *pairs, "--run", tmp_path / "pairs") == 0
-    cycles, updates = rows(tmp_path / "single"), rows(tmp_path / "pairs")
-    assert len(cycles) == 8 and len(updates) == 4
-    for number, row in enumerate(updates):  # what is logged of an update is its last cycle
-        assert float(row["loss"]) == pytest.approx(float(cycles[2 * number + 1]["loss"]), rel=1e-4)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_in_cycles_is_a_run_of_mixed_batches(accumulate: int, train_arguments: list[str], tmp_path: Path) -> None:
+    """Of the same images: norms are each dataset's own. Held against each other after three updates, so that a wrong
+    scale of a gradient would show.
+    """
+    arguments = [*train_arguments, *PLAIN, *LARGE, "--steps", 3, "--trainer.accumulate", accumulate, "--quiet"]
+    assert run_command("train", "cdcl", *arguments, "--run", tmp_path / "turns") == 0
+    assert run_command("train", "cdcl", *arguments, *MIXED, "--run", tmp_path / "mixed") == 0
+    turns, mixed = weights(tmp_path / "turns"), weights(tmp_path / "mixed")
+    for name in turns:
+        torch.testing.assert_close(turns[name], mixed[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("plan", [[], APART], ids=["alternating", "mixed, a dataset on one process only"])
+def test_unequal_shares_in_cycles(train_arguments: list[str], tmp_path: Path) -> None:
+    """`town` has 9 images, `park` 5: in proportion a cycle of two turns may have two of `town`."""
+    arguments = [*train_arguments, "--data.plan.exponent", 4, "--run", tmp_path / "run", "--quiet"]
+    assert run_command("train", "cdcl", *arguments) == 0
+    shares = [(row["share/town"], row["share/park"]) for row in rows(tmp_path / "run")]
+    assert set(shares) == {("1", "0"), ("0.5", "0.5")}
+
+
+def test_a_run_that_diverges_does_not_look_healthy(train_arguments: list[str], tmp_path: Path) -> None:
+    arguments = [*train_arguments, "--method.optimizer.lr", 1e20, "--run", tmp_path / "run", "--quiet"]
+    assert run_command("train", "cdcl", *arguments) == 0
+    assert rows(tmp_path / "run")[-1]["loss"] == rows(tmp_path / "run")[-1]["loss/town"] == "nan"
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [[], APART, ["--data.plan.exponent", "4"]],
+    ids=["alternating", "mixed, a dataset on one process only", "a cycle without one of the datasets"],
+)
 def test_two_processes_train_like_one(plan: list[str], train_arguments: list[str], tmp_path: Path) -> None:
-    plain = ["--method.network.decoder.dropout", "0", "--method.network.auxiliary.dropout", "0"]
-    # crops of more than two pixels an image at the deepest norms: dividing by their difference amplifies rounding
-    plain += ["--data.pipeline", "{long_side: 128, crop: [64, 96]}"]
-    arguments = [*train_arguments, *plain, *plan, "--steps", "4"]
+    arguments = [*train_arguments, *PLAIN, *LARGE, *plan, "--steps", "4"]
     command = [sys.executable, "-m", "multiseg", "train", "cdcl", *arguments, "--run", str(tmp_path / "two")]
     two = subprocess.Popen(
         [*command, "--devices", "2", "--trainer.accelerator", "cpu"],
@@ -119,7 +145,7 @@ def test_two_processes_train_like_one(plan: list[str], train_arguments: list[str
         torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
     for row, same in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         for key in ("loss", "loss/town", "loss/park"):
-            assert float(row[key]) == pytest.approx(float(same[key]), rel=1e-3)
+            assert float(row[key] or -1) == pytest.approx(float(same[key] or -1), rel=1e-3)
 
 
 COUNTING = """
@@ -177,6 +203,15 @@ def test_a_run_of_many_norms_starts_an_ordinary_one(
     assert not (tmp_path / "a").exists()
     assert run_command("train", "supervised", *town, *start, "--init.norms", "park", "--run", tmp_path / "a") == 0
     source, tuned = weights(finished_run), weights(tmp_path / "a")
+    other = [*tiny_run.arguments(data_roots), "--steps", "1", "--method.optimizer.lr", "1e-9", "--quiet"]
+    other[1] = other[1].replace("town=", "lake=")
+    assert run_command("train", "cdcl", *other, *start, "--run", tmp_path / "b") == 2
+    assert "has batch norms of park, town, none of 'lake': choose whose" in capsys.readouterr().err
+    assert run_command("train", "cdcl", *other, *start, "--init.norms", "town", "--run", tmp_path / "b") == 0
+    new = weights(tmp_path / "b")
+    for own, of in (("lake", "town"), ("park", "park")):
+        key = "network.decoder.fuse.1.of_dataset.{}.weight"
+        torch.testing.assert_close(new[key.format(own)], weights(finished_run)[key.format(of)], atol=1e-5, rtol=0)
     name = "network.decoder.fuse.1{}.weight"
     torch.testing.assert_close(tuned[name.format("")], source[name.format(".of_dataset.park")], atol=1e-5, rtol=0)
 
@@ -228,6 +263,7 @@ def test_a_dataset_never_trained_on_needs_norms_by_name(
 @pytest.mark.parametrize(
     ("norms", "message"),
     [
+        ("town --norm-images .", "--norm-images are for --norms reestimated:NAME"),
         ("twon", "no batch norms 'twon'; did you mean 'town'"),
         ("reestimated", "say whose scale and shift to start from: reestimated:town, reestimated:park"),
         ("reestimated:twon", "did you mean 'town'"),
@@ -239,7 +275,7 @@ def test_wrong_norms_get_one_line(
 ) -> None:
     image = next((Path(stranger.partition("=")[2]) / "images/val").iterdir())
     for command in (["evaluate", finished_run, stranger], ["predict", finished_run, image, "--out", tmp_path / "out"]):
-        assert run_command(*command, "--taxonomy", "town", "--norms", norms) == 2
+        assert run_command(*command, "--taxonomy", "town", "--norms", *norms.split()) == 2
         error = capsys.readouterr().err
         assert message in error and len(error.strip().splitlines()) == 1, error
 
@@ -265,6 +301,34 @@ def test_predict_says_whose_norms_it_takes(
     assert run_command("predict", finished_run, images, *arguments) == 0
     assert "re-estimated on 3 images" in capsys.readouterr().err
     assert len(list((tmp_path / "b").glob("*_labels.png"))) == 3
+    capsys.readouterr()
+    arguments = ["--taxonomy", "park", "--norms", "nearest", "--out", tmp_path / "c"]
+    assert run_command("predict", finished_run, images, *arguments) == 0
+    assert "images by the batch norms they passed:" in capsys.readouterr().err
+    assert run_command("predict", finished_run, images, *arguments, "--json") == 0
+    assert {entry["norms"] for entry in json.loads(capsys.readouterr().out).values()} <= {"town", "park"}
+
+
+def test_a_union_of_taxonomies_has_no_norms_of_its_own(
+    train_arguments: list[str], data_roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*train_arguments, "--steps", 1, "--method.dataset_norms", "true", "--quiet"]
+    assert run_command("train", "by_name", *arguments, "--run", tmp_path / "run") == 0
+    capsys.readouterr()
+    predict = ["predict", tmp_path / "run", data_roots["town"] / "images/val", "--taxonomy", "by_name"]
+    assert run_command(*predict, "--out", tmp_path / "out") == 2
+    assert "none of 'by_name': say with --norms whose the images pass (town, park," in capsys.readouterr().err
+    assert run_command(*predict, "--norms", "park", "--out", tmp_path / "out") == 0
+
+
+def test_the_library_chooses_nobodys_norms_silently(finished_run: Path, stranger: str) -> None:
+    name, _, root = stranger.partition("=")
+    dataset = open_dataset(name, DatasetEntry(Path(root), "folder"), "val")
+    predictor = Predictor.from_run(RunFolder(finished_run))
+    with pytest.raises(MultisegError, match="none of 'harbour': choose with `norms`"):
+        predictor.evaluate(dataset, "town", remap_by_name(predictor.taxonomies["town"], dataset.label_space))
+    predictor.norms = "park"
+    assert predictor.evaluate(dataset, "town", workers=0).norms == {"park": 3}
 
 
 def test_an_ordinary_model_has_no_norms_to_choose(

@@ -3,11 +3,13 @@ back.
 """
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 import timm
 import torch
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -185,8 +187,67 @@ def test_two_networks_do_not_share_whose_images_they_see() -> None:
 
 def test_wrong_numbers_of_images_are_refused() -> None:
     network = convert_norms(pspnet(), NAMES)
-    with images_of(network, ["town", "park-2"]), pytest.raises(RuntimeError, match="split"):
-        network(images(3))
+    for owners in (["town", "park-2"], ["town", "town"]):
+        with images_of(network, owners), pytest.raises(RuntimeError, match="split"):
+            network(images(3))
+
+
+def test_a_copy_made_while_in_use_sees_nobodys_images() -> None:
+    network = convert_norms(pspnet(), NAMES)
+    with images_of(network, "town"):
+        copied = copy.deepcopy(network)
+    with pytest.raises(RuntimeError, match="say whose"):
+        copied(images())
+    with images_of(copied, "park-2"):
+        copied(images())
+
+
+def test_threads_wait_for_each_other() -> None:
+    """As in a web server: each answer is that of its own dataset, and afterwards nothing is left chosen."""
+    network = convert_norms(lived_in(pspnet()), NAMES).train()
+    for name, seed in zip(NAMES, (1, 2), strict=True):
+        with images_of(network, name):
+            network(images(4, seed) * seed)
+    network.eval()
+
+    def answer(name: str) -> Tensor:
+        with torch.no_grad(), images_of(network, name):
+            return network(images(1)).decoded
+
+    expected = {name: answer(name) for name in NAMES}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(answer, NAMES * 20))
+    for name, given in zip(NAMES * 20, answers, strict=True):
+        torch.testing.assert_close(given, expected[name])
+    with pytest.raises(RuntimeError, match="say whose"):
+        network(images())
+
+
+def test_a_process_without_images_joins_in_float32() -> None:
+    """The statistics of others are float32, whatever their images are; all must send the same."""
+
+    class Recorded(nn.BatchNorm2d):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((len(x), x.dtype))
+            return x
+
+    seen: list[tuple[int, torch.dtype]] = []
+    network = convert_norms(nn.Sequential(Recorded(3)), NAMES)
+    with images_of(network, ["town", "town"], elsewhere=["park-2"]):
+        output = network(images(2).bfloat16())
+    assert output.dtype == torch.bfloat16 and output.shape == (2, 3, 64, 64)
+    assert seen == [(2, torch.bfloat16), (0, torch.float32)]
+
+
+def test_parameters_of_a_fused_activation_and_a_bare_norm_are_found_in_a_state() -> None:
+    fused = convert_norms(nn.Sequential(BatchNormAct2d(3, act_layer=nn.PReLU)), NAMES)
+    fused[0].of_dataset["park-2"].act.weight.data.fill_(7)
+    state = plain_state(fused.state_dict(), "park-2")
+    assert state.keys() == BatchNormAct2d(3, act_layer=nn.PReLU).state_dict(prefix="0.").keys()
+    assert state["0.act.weight"].item() == 7
+    bare = convert_norms(nn.BatchNorm2d(3), NAMES).state_dict()
+    assert sets_in(bare) == ("park-2", "town")
+    assert plain_state(bare, "town").keys() == nn.BatchNorm2d(3).state_dict().keys()
 
 
 @pytest.mark.parametrize(
@@ -275,14 +336,23 @@ def test_weights_of_one_set_load_into_all_and_one_set_of_many_into_an_ordinary_n
     assert_same(expected(images()), other.eval()(images()))
 
 
-def test_sets_of_the_same_names_load_into_each_other() -> None:
+@pytest.mark.parametrize("part", ["network", "backbone"])
+def test_sets_load_into_those_of_the_same_name_and_a_new_one_is_told_from_whose(part: str) -> None:
     source, target = convert_norms(lived_in(pspnet()), NAMES), convert_norms(pspnet(), ["town", "harbour"])
+    with images_of(source.train(), "town"):
+        source(images())
     state = {f"network.{name}": value for name, value in source.state_dict().items()}
-    report = target.load(state)
-    assert any(".of_dataset.harbour." in name for name in report.missing)
-    assert any(".of_dataset.park-2." in name for name in report.unexpected)
-    own = target.state_dict()
-    assert all(torch.equal(value, own[name]) for name, value in source.state_dict().items() if ".town." in name)
+    before = copy.deepcopy(target.state_dict())
+    with pytest.raises(MultisegError, match=r"none of 'harbour': choose whose it starts from with --init\.norms"):
+        target.load(state, part, "run")
+    assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
+    with pytest.raises(MultisegError, match="did you mean 'town'"):
+        target.load(state, part, "run", norms="twon")
+    assert target.load(state, part, "run", norms="park-2").complete
+    for name, of in (("town", "town"), ("harbour", "park-2")):
+        got, wanted = extract_norms(target, name).state_dict(), extract_norms(source, of).state_dict()
+        for key, value in got.items():
+            assert torch.equal(value, wanted[key]) or (part == "backbone" and not key.startswith("backbone")), key
 
 
 def test_bfloat16_autocast() -> None:
@@ -294,10 +364,14 @@ def test_bfloat16_autocast() -> None:
     assert all(norm.of_dataset["town"].running_mean.dtype == torch.float32 for norm in dataset_norms(network))
 
 
-def test_export_of_the_extracted_network() -> None:
-    network = extract_norms(convert_norms(lived_in(pspnet()), NAMES).eval(), "town")
-    exported = torch.export.export(network, (images(1),)).module()
-    assert_same(network(images(1)).decoded, exported(images(1))[0], rtol=1e-4, atol=1e-5)
+def test_export() -> None:
+    """Of the extracted network, and of the converted one for a dataset."""
+    converted = convert_norms(lived_in(pspnet()), NAMES).eval()
+    plain = extract_norms(converted, "town")
+    with images_of(converted, "town"):
+        for network in (plain, converted):
+            exported = torch.export.export(network, (images(1),)).module()
+            assert_same(plain(images(1)).decoded, exported(images(1))[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

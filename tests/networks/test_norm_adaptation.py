@@ -129,9 +129,18 @@ def test_reestimation_touches_nothing_else(network: nn.Module) -> None:
     assert not torch.allclose(first, network.bn1.of_dataset["new"].running_mean)
 
 
+def test_a_norm_that_sees_one_value_a_channel_is_named_and_leaves_nothing(network: nn.Module) -> None:
+    single = dark(1, size=5)  # after two convolutions of 3 × 3 one pixel is left
+    with pytest.raises(MultisegError, match="single value of each channel"):
+        reestimate_norms(network, "new", "night", [single])
+    assert norm_sets(network) == ("night", "day")
+    assert reestimate_norms(network, "new", "night", [torch.cat([single, single + 1])]) == 2
+
+
 def test_no_images_and_unknown_sets_are_named(network: nn.Module) -> None:
     with pytest.raises(MultisegError, match="no images"):
         reestimate_norms(network, "new", "night", [])
+    assert norm_sets(network) == ("night", "day")
     with pytest.raises(MultisegError, match="did you mean 'night'"):
         reestimate_norms(network, "new", "nigth", [dark(2)])
     with pytest.raises(MultisegError, match="did you mean 'night'"):

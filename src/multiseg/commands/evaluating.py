@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from multiseg.commands.image_files import image_files
-from multiseg.commands.norm_options import choose_norms_for, dataset_images, given_images
+from multiseg.commands.norm_options import apply_norms, dataset_images, file_images
 from multiseg.commands.opening import open_named
 from multiseg.commands.tables import show_classes, show_metrics
 from multiseg.configuration import Config
@@ -27,7 +28,6 @@ from multiseg.evaluation.overlays import legend, overlay, with_legend
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.methods.base import SegmentationMethod
-from multiseg.norm_choice import choose_norms
 from multiseg.predictor import Evaluation, Predictor
 from multiseg.run_folder import RunFolder, load_model
 from multiseg.taxonomy.relations import (
@@ -48,10 +48,9 @@ def evaluate_run(run: RunFolder, given: Namespace) -> int:
     evaluations = {}
     for name, dataset in datasets.items():
         taxonomy, remapping = choose_taxonomy(predictor, dataset, given.taxonomy, given.relations)
-        if predictor.method.norm_sets or given.norms:
-            size = predictor.model.input_size(taxonomy).long_side
-            unlabelled = dataset_images(dataset, size) if given.norm_images is None else given_images(given, size)
-            choose_norms_for(predictor, dataset, given.norms, unlabelled)
+        size = predictor.model.input_size(taxonomy).long_side
+        unlabelled = file_images(given.norm_images, size) if given.norm_images else dataset_images(dataset, size)
+        apply_norms(predictor, name, f"images of {name}", given, unlabelled)
         done = 0
         with progress_bar(name, len(dataset)) as advance:
 
@@ -136,14 +135,10 @@ def predict_images(run: RunFolder, given: Namespace) -> int:
     predictor = make_predictor(run, given)
     taxonomy = predictor.taxonomy(given.taxonomy)
     files = image_files(given.images)
-    if predictor.method.norm_sets or given.norms:
-        told = choose_norms(
-            predictor,
-            given.norms or taxonomy.name,
-            given_images(given, predictor.model.input_size(taxonomy.name).long_side),
-        )
-        hint = "" if given.norms else "; for images of another kind see --norms"
-        say(f"batch norms are {told}{hint}.")
+    size = predictor.model.input_size(taxonomy.name).long_side
+    apply_norms(predictor, taxonomy.name, "the images", given, file_images(given.norm_images or files, size))
+    if predictor.method.norm_sets and given.norms is None:
+        say(f"batch norms are {taxonomy.name}; for images of another kind see --norms.")
     try:
         given.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -153,13 +148,18 @@ def predict_images(run: RunFolder, given: Namespace) -> int:
     with progress_bar("predicting", len(files)) as advance:
         for number, (file, name) in enumerate(zip(files, names, strict=True), 1):
             image = read_image(file)
+            predictor.norms_used.clear()
             labels = predictor.predict(image, taxonomy.name)
-            written[str(file)] = write_prediction(image, labels, taxonomy, given.out / name)
+            entry = written[str(file)] = write_prediction(image, labels, taxonomy, given.out / name)
+            for norms in predictor.norms_used:  # of a single image: one, or none
+                entry["norms"] = norms
             advance(number)
     if given.json:
         print(json.dumps(written, ensure_ascii=False))
     else:
         say(f"{len(files)} images in the taxonomy '{taxonomy.name}':")
+        if given.norms:
+            say(_passed(Counter(entry["norms"] for entry in written.values())))
         for entry in written.values():
             results.print(entry["overlay"], markup=False, soft_wrap=True)
     return 0
@@ -186,6 +186,10 @@ def _output_names(files: Sequence[Path]) -> list[str]:
     return [stem if stems.count(stem) == 1 else f"{number:04d}_{stem}" for number, stem in enumerate(stems)]
 
 
+def _passed(norms: Mapping[str, int]) -> str:
+    return f"images by the batch norms they passed: {', '.join(f'{name} {count}' for name, count in norms.items())}"
+
+
 def _print_evaluations(evaluations: dict[str, Evaluation], as_json: bool) -> None:
     data = {name: evaluation.to_json() for name, evaluation in evaluations.items()}
     mean = mean_miou(data.values())
@@ -194,9 +198,9 @@ def _print_evaluations(evaluations: dict[str, Evaluation], as_json: bool) -> Non
         return
     show_metrics({"datasets": data})
     for name, entry in data.items():
-        if len(entry.get("norms", {})) > 1 or name not in entry.get("norms", {name: 0}):
-            passed = ", ".join(f"{norms} {count}" for norms, count in entry["norms"].items())
-            results.print(f"images of {name} by the batch norms they passed: {passed}", markup=False, soft_wrap=True)
+        norms = entry.get("norms", {})
+        if norms and set(norms) != {name}:
+            results.print(f"{name} {_passed(norms)}", markup=False, soft_wrap=True)
         results.print()
         show_classes(f"{name} {entry['split']}", entry)
         if entry["unreached"]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from multiseg.datasets import SegmentationDataset
-from multiseg.inspection.passing import evenly_spread
+from multiseg.inspection.passing import spread_samples
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import default_workers, evaluation_loader
 from multiseg.loading.transforms import Pipeline
@@ -47,7 +45,7 @@ def count_predictions(
     pipeline = Pipeline(long_side=predictor.model.input_size(dataset.name).long_side)
     done = 0
     workers = default_workers() if workers is None else workers
-    for batches in evaluation_loader([(_spread(dataset, limit), pipeline)], batch_size, workers):
+    for batches in evaluation_loader([(spread_samples(dataset, limit), pipeline)], batch_size, workers):
         for batch in batches:
             labels = _at_most(batch.labels, batch.images.shape[-2:]).to(device).long() + 1  # 0 where ignored
             images += torch.stack([torch.bincount(row.flatten(), minlength=len(images)) > 0 for row in labels]).sum(0)
@@ -59,10 +57,6 @@ def count_predictions(
     return ClassCounts(
         space, images[1:].cpu().numpy(), {name: matrix[1:].cpu().numpy() for name, matrix in counts.items()}
     )
-
-
-def _spread(dataset: SegmentationDataset, limit: int | None) -> SegmentationDataset:
-    return cast(SegmentationDataset, Subset(dataset, evenly_spread(len(dataset), limit)))
 
 
 def _at_most(labels: Tensor, size: Sequence[int]) -> Tensor:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
+from torch.utils.data import Subset
+
+from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
 
 T = TypeVar("T")
@@ -29,6 +32,15 @@ def evenly_spread(total: int, limit: int | None) -> Sequence[int]:
     if limit is None or limit >= total:
         return range(total)
     return [place * total // limit for place in range(limit)]
+
+
+def spread_samples(dataset: SegmentationDataset, limit: int | None) -> SegmentationDataset:
+    """At most so many samples of a dataset, evenly spread.
+
+    Raises:
+        MultisegError: the limit is not positive.
+    """
+    return cast(SegmentationDataset, Subset(dataset, evenly_spread(len(dataset), limit)))
 
 
 def in_threads(

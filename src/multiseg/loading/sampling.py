@@ -122,8 +122,7 @@ class Alternating(BatchPlan):
             raise MultisegError(f"the interval of alternation must be at least 1, not {interval}.")
         if update == "cycle" and interval > 1:
             raise MultisegError(
-                f"with an interval of {interval} every batch is an update; data.batch_size and trainer.accumulate make "
-                "it larger."
+                f"with an interval of {interval} every batch is an update; a larger data.batch_size makes it larger."
             )
         self.interval = interval
         self.by_cycle = interval == 1 and update != "batch"

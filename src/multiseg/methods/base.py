@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -61,13 +62,14 @@ class SegmentationMethod(LightningModule):
         network: shared by all datasets.
         optimizer, schedule: see there.
         auxiliary_weight: of the auxiliary head's loss, where the network has one (PSPNet: 0.4).
-        sum_datasets: sum the losses of the datasets, as CDCL does, instead of averaging them: every dataset then moves
-            the network as much as it would alone.
+        sum_datasets: sum the losses of an update's datasets, as CDCL does, instead of averaging them: each then moves
+            the network as much as it would alone. Batches that the trainer accumulates besides are averaged.
         dataset_norms: give each dataset batch norms of its own, in the whole network (`networks.dataset_norm`).
         inference: in validation and by default in evaluation.
 
     Attributes:
         turns: batches of different datasets an update; the trainer sets it as the plan of batches says.
+        latest_losses: of each dataset, over all processes.
     """
 
     turns: int = 1
@@ -96,7 +98,8 @@ class SegmentationMethod(LightningModule):
         # saved with the weights: a model must not depend on what a later timm thinks of its normalisation
         self.register_buffer("mean", torch.tensor(network.mean).view(3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(network.std).view(3, 1, 1) * 255)
-        self._turns_taken: list[tuple[Mapping[str, Tensor], Mapping[str, float]]] = []  # since the last update
+        self.latest_losses: dict[str, Tensor] = {}
+        self._turns_taken: list[tuple[Tensor, Mapping[str, float]]] = []  # losses and shares since the last update
         self.matrices: dict[str, ConfusionMatrix] = {}  # plain: scores are no part of the model
 
     # What a method defines
@@ -155,12 +158,13 @@ class SegmentationMethod(LightningModule):
                 loss = loss + self.auxiliary_weight * second
             losses[name] = loss / pixels[name].clamp(min=1)
         shares = {name: count / sum(images.values()) for name, count in images.items()}
-        self._log_losses({name: losses[name].detach() for name in present}, shares)
+        self._log_losses({name: losses[name].detach() for name in present}, shares, batch_idx)
         scale = len(present) * self.turns if self.sum_datasets else 1
         # DDP averages gradients over processes; the counts above are global, so the sum is wanted
         loss = scale * self.world_size * torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
-        # once an update is enough: gradients are summed over its turns, and synchronised after the last
-        norms = None if self._turns_taken else untouched(self.network, rows_of)
+        if (batch_idx + 1) % self.turns:  # gradients are summed over the turns, and synchronised after the last
+            return loss
+        norms = untouched(self.network, rows_of)
         return loss if norms is None else loss + norms
 
     def features(self, inputs: Tensor, datasets: str | Sequence[str], elsewhere: Iterable[str] = ()) -> Features:
@@ -190,23 +194,34 @@ class SegmentationMethod(LightningModule):
             images, pixels = both[: len(images)].tolist(), both[len(images) :]
         return dict(zip(labels, images, strict=True)), dict(zip(labels, pixels, strict=True))
 
-    def _log_losses(self, losses: Mapping[str, Tensor], shares: Mapping[str, float]) -> None:
-        """Log what this process adds to each dataset's loss, summed over processes, and each dataset's share of the
-        images; where datasets take turns in an update, once all have had theirs.
+    def _log_losses(self, losses: Mapping[str, Tensor], shares: Mapping[str, float], batch_idx: int) -> None:
+        """Log the losses of the datasets, over all processes, and their shares of the images; where datasets take turns
+        in an update, once all have had theirs. A dataset that had no image shows the loss it had last.
         """
-        self._turns_taken.append((losses, shares))
-        if len(self._turns_taken) < self.turns:
+        values = torch.stack([losses[name] if name in losses else self.mean.new_zeros(()) for name in self.spaces])
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        self.latest_losses |= {name: value for name, value in zip(self.spaces, values, strict=True) if shares[name]}
+        turn = batch_idx % self.turns
+        self._turns_taken = [*self._turns_taken[:turn], (values, shares)]
+        if turn + 1 < self.turns:
             return
-        taken, self._turns_taken = self._turns_taken, []
         many = len(self.spaces) > 4
-        for name in self.spaces:
-            of_it = [loss[name] for loss, _ in taken if name in loss]
-            mean = torch.stack(of_it).mean() if of_it else torch.tensor(math.nan, device=self.device)
-            self.log(f"loss/{name}", mean, prog_bar=not many, sync_dist=self.world_size > 1, reduce_fx="sum")
-        self.log_dict({f"share/{name}": sum(share[name] for _, share in taken) / len(taken) for name in self.spaces})
-        totals = [sum(share[name] * loss for name, loss in part.items()) for part, share in taken]
-        total = sum(totals) / len(totals)
-        self.log("loss", total, prog_bar=True, sync_dist=self.world_size > 1, reduce_fx="sum")
+        for name, value in self.latest_losses.items():
+            self.log(f"loss/{name}", value, prog_bar=not many)
+        of_all = [[share[name] for name in self.spaces] for _, share in self._turns_taken]
+        self.log_dict({f"share/{name}": sum(own) / self.turns for name, *own in zip(self.spaces, *of_all, strict=True)})
+        weights = torch.tensor(of_all, device=values.device)
+        total = (weights * torch.stack([value for value, _ in self._turns_taken])).sum() / self.turns
+        self.log("loss", total, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """With what a resumed run's log would lack."""
+        checkpoint["latest_losses"] = {name: loss.item() for name, loss in self.latest_losses.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        losses = checkpoint.get("latest_losses", {})
+        self.latest_losses = {name: torch.tensor(loss, device=self.device) for name, loss in losses.items()}
 
     @property
     def world_size(self) -> int:
@@ -235,7 +250,7 @@ class SegmentationMethod(LightningModule):
             images: (B, 3, H, W) uint8.
             taxonomy: one of `taxonomies`.
             seen_as: one of `norm_sets` for all images or for each, where there are any: whose batch norms they pass. By
-                default those of the dataset that gives the taxonomy its name.
+                default those of the dataset whose taxonomy it is; a union of several has none.
 
         Returns:
             (B, K, h, w) logits at the network's stride.

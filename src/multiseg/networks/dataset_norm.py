@@ -21,7 +21,8 @@ import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any, TypeVar, cast
 
 import torch
@@ -35,7 +36,7 @@ Network = TypeVar("Network", bound=nn.Module)
 Value = TypeVar("Value")
 
 #: How tensors of a dataset's norm are called: `layer1.0.bn1.of_dataset.camvid.weight`.
-_OF_DATASET = re.compile(r"\.of_dataset\.([\w-]+)\.(?=[^.]+$)")
+_OF_DATASET = re.compile(r"(^|\.)of_dataset\.([\w-]+)\.")
 
 
 #: Graphs a dataset, those of training and of validation at several sizes: torch's own limit for a network.
@@ -47,14 +48,33 @@ class _Selection:
     """Whose images a network sees, shared by its norms; nobody's outside of `images_of`.
 
     Args:
-        parts: names and numbers of images, in the order of the batch; a single one stands for the whole batch.
+        parts: names and numbers of images, in the order of the batch; None as number: all there are.
         order: (B,) where the images of each dataset are not next to each other; None where they are.
         inverse: (B,) the way back.
+
+    Attributes:
+        lock: held as long as a thread has said whose images it shows the network.
     """
 
-    parts: tuple[tuple[str, int], ...] = ()
+    parts: tuple[tuple[str, int | None], ...] = ()
     order: Tensor | None = None
     inverse: Tensor | None = None
+    lock: RLock = field(default_factory=RLock, repr=False)
+
+    def __reduce__(self) -> tuple[type[_Selection], tuple[()]]:
+        """A copy, of a network in use too, sees nobody's images."""
+        return _Selection, ()
+
+    @contextmanager
+    def of(self, chosen: _Selection) -> Iterator[None]:
+        """Within it, this is the same as another."""
+        with self.lock:
+            before = self.parts, self.order, self.inverse
+            self.parts, self.order, self.inverse = chosen.parts, chosen.order, chosen.inverse
+            try:
+                yield
+            finally:
+                self.parts, self.order, self.inverse = before
 
 
 class DatasetNorm(nn.Module):
@@ -86,14 +106,21 @@ class DatasetNorm(nn.Module):
                 f"this network has batch norms of {', '.join(self.of_dataset)}: say whose images it sees, "
                 "with `multiseg.networks.dataset_norm.images_of`."
             )
-        if len(parts) == 1:
+        if len(parts) == 1 and parts[0][1] in (None, len(x)):
             only: Tensor = self.of_dataset[parts[0][0]](x)
             return only
         if self.selection.order is not None:
             x = x[self.selection.order.to(x.device)]
-        chunks = torch.split(x, [count for _, count in parts])
-        out = torch.cat([self.of_dataset[name](chunk) for (name, _), chunk in zip(parts, chunks, strict=True)])
+        chunks = torch.split(x, [count or 0 for _, count in parts])
+        out = torch.cat([self._normal(name, chunk) for (name, _), chunk in zip(parts, chunks, strict=True)])
         return out if self.selection.inverse is None else out[self.selection.inverse.to(x.device)]
+
+    def _normal(self, dataset: str, part: Tensor) -> Tensor:
+        norm = self.of_dataset[dataset]
+        # Without images a process only joins in the sums of others, which are float32 also where their images are not;
+        # torch's SyncBatchNorm would send zeros of the type that it is given.
+        normal: Tensor = norm(part) if len(part) else norm(part.float()).to(part.dtype)
+        return normal
 
 
 def convert_norms(network: Network, datasets: Sequence[str]) -> Network:
@@ -155,7 +182,7 @@ def extract_norms(network: Network, dataset: str, share: bool = False) -> Networ
 
 @contextmanager
 def images_of(network: nn.Module, datasets: str | Sequence[str], elsewhere: Iterable[str] = ()) -> Iterator[None]:
-    """Within it the network sees images of these datasets.
+    """Within it the network sees images of these datasets; another thread that wants to show it its own waits.
 
     Args:
         network: may have no dataset-specific norms; then nothing happens.
@@ -170,19 +197,16 @@ def images_of(network: nn.Module, datasets: str | Sequence[str], elsewhere: Iter
     if norm is None:
         yield
         return
-    chosen = _select(norm, [datasets] if isinstance(datasets, str) else datasets, elsewhere)
-    before = vars(norm.selection).copy()
-    vars(norm.selection).update(vars(chosen))
-    try:
+    with norm.selection.of(_select(norm, datasets, elsewhere)):
         yield
-    finally:
-        vars(norm.selection).update(before)
 
 
-def _select(norm: DatasetNorm, datasets: Sequence[str], elsewhere: Iterable[str]) -> _Selection:
-    known, wanted = [*norm.of_dataset], {*datasets, *elsewhere}
+def _select(norm: DatasetNorm, datasets: str | Sequence[str], elsewhere: Iterable[str]) -> _Selection:
+    known, wanted = [*norm.of_dataset], {datasets} if isinstance(datasets, str) else {*datasets, *elsewhere}
     for name in wanted:
         require_norms(norm, name)
+    if isinstance(datasets, str):
+        return _Selection(((datasets, None),))
     # in the order of the network: every process must come to the norms in the same order
     rows = {name: [row for row, own in enumerate(datasets) if own == name] for name in known if name in wanted}
     parts = tuple((name, len(own)) for name, own in rows.items())
@@ -231,6 +255,17 @@ def add_norms(network: nn.Module, dataset: str, like: str) -> None:
         norm.of_dataset[dataset] = _copy(norm.of_dataset[like])
 
 
+def remove_norms(network: nn.Module, dataset: str) -> None:
+    """Takes the norms of a dataset away.
+
+    Raises:
+        MultisegError: the network has no norms of that dataset.
+    """
+    require_norms(network, dataset)
+    for norm in dataset_norms(network):
+        del norm.of_dataset[dataset]
+
+
 def untouched(network: nn.Module, present: Iterable[str]) -> Tensor | None:
     """Zero, on the graph of all norms but those of some datasets.
 
@@ -270,7 +305,7 @@ def compile_network(network: nn.Module) -> None:
 
 def sets_in(state: Mapping[str, Any]) -> tuple[str, ...]:
     """The datasets of whose norms a state dict holds tensors, sorted: files do not keep an order."""
-    return tuple(sorted({match[1] for name in state if (match := _OF_DATASET.search(name))}))
+    return tuple(sorted({match[2] for name in state if (match := _OF_DATASET.search(name))}))
 
 
 def plain_state(state: Mapping[str, Value], dataset: str, source: str = "weights") -> dict[str, Value]:
@@ -292,9 +327,39 @@ def plain_state(state: Mapping[str, Value], dataset: str, source: str = "weights
     kept = {
         name: value
         for name, value in state.items()
-        if (match := _OF_DATASET.search(name)) is None or match[1] == dataset
+        if (match := _OF_DATASET.search(name)) is None or match[2] == dataset
     }
-    return {_OF_DATASET.sub(".", name): value for name, value in kept.items()}
+    return {_OF_DATASET.sub(r"\1", name): value for name, value in kept.items()}
+
+
+def state_with_sets(
+    state: Mapping[str, Tensor], datasets: Iterable[str], like: str | None, source: str = "weights"
+) -> dict[str, Tensor]:
+    """A state dict with the norms of some datasets: its own where it has them, else those of another.
+
+    Args:
+        state: of a converted network, or of something that holds one.
+        datasets: wanted.
+        like: whose norms a dataset gets that the state does not have; None: there must be none.
+        source: the file, for the message.
+
+    Raises:
+        MultisegError: a dataset lacks norms and nobody's are chosen, or the chosen ones are not there.
+    """
+    known = sets_in(state)
+    missing = [name for name in datasets if name not in known]
+    if missing and like is None:
+        raise MultisegError(
+            f"{source} has batch norms of {', '.join(known)}, none of '{missing[0]}': choose whose it starts from with "
+            "--init.norms NAME."
+        )
+    if like is not None and like not in known:
+        raise MultisegError(f"{source} has no batch norms of '{like}'; {did_you_mean(like, known)}")
+    chosen = {key: value for key, value in state.items() if (match := _OF_DATASET.search(key)) and match[2] == like}
+    copies = {
+        _OF_DATASET.sub(rf"\g<1>of_dataset.{name}.", key): value for name in missing for key, value in chosen.items()
+    }
+    return {**state, **copies}
 
 
 def require_plain(state: Mapping[str, Tensor], source: str) -> None:

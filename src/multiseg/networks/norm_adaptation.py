@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from multiseg.errors import MultisegError
-from multiseg.networks.dataset_norm import add_norms, dataset_norms, images_of, require_norms
+from multiseg.networks.dataset_norm import add_norms, dataset_norms, images_of, remove_norms, require_norms
 
 
 @torch.no_grad()
@@ -98,16 +98,31 @@ def reestimate_norms(network: nn.Module, dataset: str, like: str, batches: Itera
         the number of images.
 
     Raises:
-        MultisegError: the network has no norms of `like`, or there are no images.
+        MultisegError: the network has no norms of `like`, there are no images, or a norm sees a single value of each
+            channel. No norms have been added then.
     """
     add_norms(network, dataset, like)
-    moments: dict[_BatchNorm, list[Tensor]] = {}
+    try:
+        return _reestimate(network, dataset, batches)
+    except MultisegError:
+        remove_norms(network, dataset)
+        raise
+
+
+def _reestimate(network: nn.Module, dataset: str, batches: Iterable[Tensor]) -> int:
+    moments: dict[_BatchNorm, Tensor] = {}
 
     def gather(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
-        pixels = inputs[0].double().transpose(0, 1).flatten(1)
-        count = torch.tensor(float(pixels.shape[1]), device=pixels.device, dtype=torch.float64)
-        new = [count, pixels.sum(1), pixels.square().sum(1)]
-        moments[norm] = [old + more for old, more in zip(moments[norm], new, strict=True)] if norm in moments else new
+        pixels = inputs[0].float().transpose(0, 1).flatten(1)
+        if pixels.shape[1] < 2:
+            raise MultisegError(
+                "a batch norm sees a single value of each channel in one image of its size: re-estimating needs "
+                "several images of the same size."
+            )
+        variance, mean = torch.var_mean(pixels, 1, correction=0)
+        # on the host, where there always are doubles: pixels, their sum, the sum of their squares
+        of_batch = torch.stack([torch.ones_like(mean), mean, variance + mean.square()]).double().cpu() * pixels.shape[1]
+        moments[norm] = moments[norm] + of_batch if norm in moments else of_batch
 
     seen = 0
     own = [norm.of_dataset[dataset] for norm in dataset_norms(network)]
@@ -127,7 +142,7 @@ def reestimate_norms(network: nn.Module, dataset: str, like: str, batches: Itera
         assert norm.running_mean is not None and norm.running_var is not None
         mean = total / count
         norm.running_mean.copy_(mean)
-        norm.running_var.copy_((squares / count - mean.square()).clamp(min=0) * count / (count - 1).clamp(min=1))
+        norm.running_var.copy_((squares / count - mean.square()).clamp(min=0) * count / (count - 1))
     return seen
 
 

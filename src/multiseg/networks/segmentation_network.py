@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiseg.networks.backbone import Backbone
-from multiseg.networks.dataset_norm import extract_norms, norm_sets, require_plain, sets_in
+from multiseg.networks.dataset_norm import (
+    extract_norms,
+    norm_sets,
+    plain_state,
+    require_plain,
+    sets_in,
+    state_with_sets,
+)
 from multiseg.weights import LoadReport, load_weights
 
 
@@ -111,7 +118,11 @@ class SegmentationNetwork(nn.Module):
         self.mean, self.std = backbone.mean, backbone.std
 
     def load(
-        self, state: Mapping[str, Tensor], part: Literal["network", "backbone"] = "network", source: str = "weights"
+        self,
+        state: Mapping[str, Tensor],
+        part: Literal["network", "backbone"] = "network",
+        source: str = "weights",
+        norms: str | None = None,
     ) -> LoadReport:
         """Takes the weights of any run, to train further. What does not fit keeps its values.
 
@@ -119,13 +130,20 @@ class SegmentationNetwork(nn.Module):
             state: of `read_weights`.
             part: everything here, or the backbone only; that also takes the weights of a plain timm model.
             source: the file, for the report.
+            norms: where the file has batch norms of several datasets, whose an ordinary network takes, and a dataset
+                that has none of its own there.
 
-        Where each dataset has batch norms of its own, and the file has one set for all, all get a copy.
+        Where each dataset has norms of its own, and the file has one set for all, all get a copy.
 
         Raises:
-            MultisegError: nothing fits, or the file has norms of several datasets and the network one set for all.
+            MultisegError: nothing fits, or it must be said whose norms are wanted.
         """
-        if (own := norm_sets(self)) and not sets_in(state):
+        own, given = norm_sets(self), sets_in(state)
+        if norms is not None and not (own and given):
+            state = plain_state(state, norms, source)
+        elif own and given:
+            state = state_with_sets(state, own, norms, source)
+        if own and not sets_in(state):
             reports = [extract_norms(self, name, share=True).load(state, part, source) for name in own]
             return reports[0]
         if part == "backbone":
