@@ -237,7 +237,7 @@ ERRORS = {
     "missing weights": (["multi_head", "--init.weights", "nowhere.ckpt"], "nowhere.ckpt"),
     "unknown backbone": (["multi_head", "--method.network.backbone.name", "resnet19"], "resnet19"),
     "no data": (["multi_head"], "--data NAME=ROOT"),
-    "no data, only how it is to be read": (["multi_head", "table_1b_cdcl"], "--data NAME=ROOT"),
+    "no data, only how it is to be read": (["multi_head", "cdcl/table_1b_cdcl"], "--data NAME=ROOT"),
     "a dataset without a root": (
         ["multi_head", "--data.datasets.park.train", "val"],
         "nothing says where the dataset 'park' lies: add --data park=ROOT",
