@@ -248,6 +248,10 @@ ERRORS = {
         ["multi_head", "--data.datasets.town.pipeline", "{crop: 64}"],
         "data.datasets.town.pipeline: crop must be 2 numbers",
     ),
+    "a cycle of longer turns": (
+        ["cdcl", "--data.plan.interval", "2", "--data.plan.update", "cycle"],
+        "with an interval of 2 every batch is an update; a larger data.batch_size makes it larger.\n",
+    ),
     "unknown parameter group": (["multi_head", "--method.optimizer.lr_multipliers", "{netwrk: 2}"], "netwrk"),
     "unknown dataset in the weights": (
         ["multi_head", "--data.plan.class_path", "multiseg.loading.sampling.Mixed", "--data.plan.weights", "{twon: 1}"],

@@ -238,9 +238,9 @@ def explain(message: str) -> str:
     if match := re.search(r"[Kk]ey \"([^\"]+)\" is required|\"([^\"]+)\" is required", message):
         return f"{key}: '{match[1] or match[2]}' is missing."
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    told = [
-        line for line in lines if not line.startswith(("Given value", "Subtypes", "Errors", "Parser key", "Does not"))
-    ]
+    # the last: what may be left out may also be null, which says nothing of what was given
+    noise = ("Given value", "Subtypes", "Errors", "Parser key", "Does not", "Expected a <class 'NoneType'>")
+    told = [line for line in lines if not line.startswith(noise)]
     return f"{key}: {' '.join(told[:2]) or message}"[:400]
 
 
