@@ -261,7 +261,10 @@ def test_parameters_of_a_fused_activation_and_a_bare_norm_are_found_in_a_state()
         (lambda network: convert_norms(pspnet(), ["a.b"]), "'a.b' cannot name"),
         (lambda network: convert_norms(pspnet(), ["items"]), "'items' cannot name"),
         (lambda network: convert_norms(nn.Sequential(nn.LazyBatchNorm2d()), NAMES), "lazy"),
-        (lambda network: extract_norms(pspnet(), "town"), "all datasets share the same"),
+        (
+            lambda network: extract_norms(pspnet(), "town"),
+            "the network has no batch norms of 'town': all its datasets share the same",
+        ),
         (lambda network: plain_state(network.state_dict(), "twon", "a.pth"), "a.pth has no batch norms of 'twon'"),
         (lambda network: plain_state(pspnet().state_dict(), "town", "a.pth"), "all its datasets share the same"),
     ],

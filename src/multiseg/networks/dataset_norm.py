@@ -237,11 +237,14 @@ def require_norms(network: nn.Module, dataset: str) -> None:
     Raises:
         MultisegError: the network has no norms of a dataset.
     """
-    known = norm_sets(network)
+    _require(norm_sets(network), dataset, "the network")
+
+
+def _require(known: Sequence[str], dataset: str, owner: str) -> None:
     if not known:
-        raise MultisegError(f"the network has no batch norms of '{dataset}': all datasets share the same.")
+        raise MultisegError(f"{owner} has no batch norms of '{dataset}': all its datasets share the same.")
     if dataset not in known:
-        raise MultisegError(f"the network has no batch norms of '{dataset}'; {did_you_mean(dataset, known)}")
+        raise MultisegError(f"{owner} has no batch norms of '{dataset}'; {did_you_mean(dataset, known)}")
 
 
 def add_norms(network: nn.Module, dataset: str, like: str) -> None:
@@ -319,11 +322,7 @@ def plain_state(state: Mapping[str, Value], dataset: str, source: str = "weights
     Raises:
         MultisegError: the state has no norms of that dataset.
     """
-    known = sets_in(state)
-    if not known:
-        raise MultisegError(f"{source} has no batch norms of '{dataset}': all its datasets share the same.")
-    if dataset not in known:
-        raise MultisegError(f"{source} has no batch norms of '{dataset}'; {did_you_mean(dataset, known)}")
+    _require(sets_in(state), dataset, source)
     kept = {
         name: value
         for name, value in state.items()
@@ -353,8 +352,8 @@ def state_with_sets(
             f"{source} has batch norms of {', '.join(known)}, none of '{missing[0]}': choose whose it starts from with "
             "--init.norms NAME."
         )
-    if like is not None and like not in known:
-        raise MultisegError(f"{source} has no batch norms of '{like}'; {did_you_mean(like, known)}")
+    if like is not None:
+        _require(known, like, source)
     chosen = {key: value for key, value in state.items() if (match := _OF_DATASET.search(key)) and match[2] == like}
     copies = {
         _OF_DATASET.sub(rf"\g<1>of_dataset.{name}.", key): value for name in missing for key, value in chosen.items()
