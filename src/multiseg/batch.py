@@ -1,4 +1,5 @@
-"""What travels from a dataset to a method: `Sample` for one image, `Batch` for many.
+"""What travels from a dataset to a method: `Sample` for one image, `Batch` for many; in pretraining `Views` and
+`ViewBatch`.
 
 Both carry their label spaces, so that one batch can hold images of datasets whose ids mean different things.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,6 +129,101 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+
+@dataclass(frozen=True)
+class MixedSample:
+    """Two images in one (MDP, section 3.4).
+
+    Args:
+        image: (3, H, W) uint8.
+        labels: (2, H, W) int16, of the first image's space and of the second's; `IGNORE` where an image is not seen.
+        shares: (2,) float32, how much a pixel of either counts: 1 and 1 where regions are mixed, λ and 1 - λ where
+            pixels are.
+        spaces: of the two images.
+    """
+
+    image: Tensor
+    labels: Tensor
+    shares: Tensor
+    spaces: tuple[LabelSpace, LabelSpace]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Two views of an image, and perhaps one of it mixed with another image. All are of one size."""
+
+    first: Sample
+    second: Sample
+    mixed: MixedSample | None = None
+
+
+@dataclass(frozen=True)
+class MixedBatch:
+    """
+    Args:
+        images: (B, 3, H, W) uint8.
+        labels: (2, B, H, W) int64; see `MixedSample`.
+        shares: (2, B) float32.
+        spaces: for either part, B label spaces.
+    """
+
+    images: Tensor
+    labels: Tensor
+    shares: Tensor
+    spaces: tuple[tuple[LabelSpace, ...], tuple[LabelSpace, ...]]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> MixedBatch:
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking).long(),
+            shares=self.shares.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> MixedBatch:
+        pinned = {name: getattr(self, name).pin_memory() for name in ("images", "labels", "shares")}
+        return replace(self, **pinned)
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """Views of B images: what contrastive pretraining takes in place of a `Batch`."""
+
+    first: Batch
+    second: Batch
+    mixed: MixedBatch | None = None
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ViewBatch:
+        return self._each("to", device, non_blocking)
+
+    def pin_memory(self) -> ViewBatch:
+        return self._each("pin_memory")
+
+    def _each(self, method: str, *arguments: Any) -> ViewBatch:
+        first, second = (getattr(view, method)(*arguments) for view in (self.first, self.second))
+        return ViewBatch(first, second, getattr(self.mixed, method)(*arguments) if self.mixed else None)
+
+
+def collate_views(samples: Sequence[Views]) -> ViewBatch:
+    """Views of several images to one batch; either all have a mixed one or none."""
+    first, second = collate([views.first for views in samples]), collate([views.second for views in samples])
+    mixed = [views.mixed for views in samples if views.mixed is not None]
+    if not mixed:
+        return ViewBatch(first, second)
+    return ViewBatch(
+        first,
+        second,
+        MixedBatch(
+            torch.stack([entry.image for entry in mixed]),
+            torch.stack([entry.labels for entry in mixed], 1),
+            torch.stack([entry.shares for entry in mixed], 1),
+            (tuple(entry.spaces[0] for entry in mixed), tuple(entry.spaces[1] for entry in mixed)),
+        ),
+    )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -76,11 +76,11 @@ class LabelSpace:
 
     Args:
         name: of the dataset. It is the key by which methods find the dataset's classifier.
-        classes: in the order of their contiguous ids.
+        classes: in the order of their contiguous ids; none where nothing is labelled.
         ignore_ids: raw ids that are ignored on purpose. Any raw id in neither is an error, never silently ignored.
 
     Raises:
-        MultisegError: a name or a raw id occurs twice, or there is no class.
+        MultisegError: a name or a raw id occurs twice.
     """
 
     name: str
@@ -88,8 +88,6 @@ class LabelSpace:
     ignore_ids: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if not self.classes:
-            raise MultisegError(f"label space '{self.name}' has no classes.")
         _refuse_repeats(self.names, f"label space '{self.name}': the class name")
         raw_ids = [raw for entry in self.classes for raw in entry.raw_ids]
         _refuse_repeats([*raw_ids, *self.ignore_ids], f"label space '{self.name}': the raw id")

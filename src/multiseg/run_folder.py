@@ -137,7 +137,7 @@ def save_model(
         inputs: by training dataset.
         precision: in which it was trained, as Lightning names it.
     """
-    state = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
+    state = {name: tensor.contiguous() for name, tensor in method.trained_state().items()}
     partial = run.weights_path.with_name("model.safetensors.partial")
     save_file(state, partial)
     os.replace(partial, run.weights_path)
@@ -193,7 +193,7 @@ def load_model(run: RunFolder) -> Model:
         raise MultisegError(f"{run.model_path} has format {version}; this multiseg reads format {MODEL_FORMAT}.")
     method = build_method(config, spaces)
     try:
-        method.load_state_dict(load_file(run.weights_path))
+        method.load_trained(load_file(run.weights_path))
     except Exception as error:
         raise MultisegError(f"{run.weights_path} is broken or belongs to another model: {_first_line(error)}") from None
     return Model(method.eval().requires_grad_(False), inputs, precision)

@@ -29,6 +29,7 @@ from multiseg.instantiation import Experiment, Initialization, TrainerSettings, 
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.dataset_norm import compile_network
+from multiseg.networks.segmentation_network import SegmentationNetwork
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
@@ -96,7 +97,9 @@ def check_data(experiment: Experiment, quiet: bool = False) -> None:
         return
     data = experiment.data
     for name in data.train_sets:
-        for dataset in (data.train_sets[name], data.val_sets[name]):
+        for dataset in (data.train_sets[name], data.val_sets.get(name)):
+            if dataset is None:
+                continue
             check_dataset(dataset, limit=experiment.trainer.check_files).raise_for_errors()
             if not quiet:
                 say(f"{name}: {dataset.split} has {len(dataset)} images; checked.")
@@ -140,6 +143,13 @@ def validation_interval(settings: TrainerSettings) -> int:
 def _rehearse(experiment: Experiment, trainer: lightning.Trainer) -> None:
     """What Lightning would do only after the run's folder is there, so that mistakes are found before."""
     data, method = experiment.data, experiment.method
+    if method.views_wanted != (data.views is not None):
+        name = type(method).__name__
+        raise MultisegError(
+            f"{name} contrasts views of images: add data.views, as in the recipe mdp."
+            if method.views_wanted
+            else f"{name} trains on crops, not on views: remove data.views."
+        )
     method.setup("fit")
     method.optimizer_spec.groups(method)
     data.plan.probabilities(data.sizes)
@@ -159,10 +169,11 @@ def _fit(
     if trainer.world_size > 1:
         # torch's own is faster, but knows accelerators only
         on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
-        synchronize_norms(method.network) if on_cpu else convert_sync_batchnorm(method.network)  # type: ignore[no-untyped-call]
-    method.network.to(memory_format=torch.channels_last)
+        synchronize_norms(method) if on_cpu else convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.compile:
-        compile_network(method.network)
+        for network in (entry for entry in method.modules() if isinstance(entry, SegmentationNetwork)):
+            compile_network(network)
     started = time.monotonic()
     try:
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)

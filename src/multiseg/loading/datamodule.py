@@ -14,12 +14,13 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from multiseg.batch import Batch, Sample, collate, collate_by_size
+from multiseg.batch import Batch, Sample, Views, collate, collate_by_size, collate_views
 from multiseg.datasets import SegmentationDataset, all_readers, find_reader
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelSpace
 from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
 from multiseg.loading.transforms import Pipeline, seeded
+from multiseg.loading.views import ViewPlan
 
 #: Names of taxonomies, and what `--norms` can say besides the name of a dataset.
 _RESERVED = ("by_name", "disjoint", "universal", "nearest", "average", "reestimated")
@@ -51,6 +52,8 @@ class DataModule(LightningDataModule):
     Args:
         datasets: by the name they have in this run.
         pipeline: augmentation of every dataset; a dataset's own `pipeline` keys override it.
+        views: in place of crops of the pipeline, several views of every training image, for methods that contrast
+            them; None: crops.
         plan: which images a batch holds; None: `Mixed()`.
         batch_size: images a step of every dataset, so that a step of K datasets holds K times as many, and `steps`
             means the same number of updates for each dataset as it would alone. An `Alternating` batch holds one
@@ -65,6 +68,7 @@ class DataModule(LightningDataModule):
         self,
         datasets: dict[str, DatasetEntry],
         pipeline: Pipeline = Pipeline(),  # noqa: B008  (frozen)
+        views: ViewPlan | None = None,
         plan: BatchPlan | None = None,
         batch_size: int = 8,
         total_batch_size: int | None = None,
@@ -77,8 +81,13 @@ class DataModule(LightningDataModule):
             raise MultisegError("no dataset given: add --data NAME=ROOT, or a recipe with data.")
         self.entries = datasets
         self.pipelines = {name: dataset_pipeline(pipeline, name, entry) for name, entry in datasets.items()}
+        self.views = views
         self.train_sets = {name: open_dataset(name, entry, "train") for name, entry in datasets.items()}
-        self.val_sets = {name: open_dataset(name, entry, "val") for name, entry in datasets.items()}
+        self.val_sets = {
+            name: open_dataset(name, entry, "val")
+            for name, entry in datasets.items()
+            if self.train_sets[name].label_space.classes
+        }
         self.plan = plan or Mixed()
         per_plan = len(datasets) if isinstance(self.plan, Mixed) else 1
         self.batch_size = total_batch_size or batch_size * per_plan
@@ -104,7 +113,7 @@ class DataModule(LightningDataModule):
     def sizes(self) -> dict[str, int]:
         return {name: len(dataset) for name, dataset in self.train_sets.items()}
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """The rest of the run as one epoch: from the batch at which it was interrupted to its last."""
         trainer = self.trainer
         assert trainer is not None
@@ -117,14 +126,14 @@ class DataModule(LightningDataModule):
             stop=trainer.max_steps * trainer.accumulate_grad_batches,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            pairs=self.views is not None and self.views.mixing is not None,
         )
+        sets = list(self.train_sets.values())
+        options = {"batch_sampler": sampler, **loader_options(self.workers)}
+        if self.views is not None:
+            return DataLoader(DrawnViews(sets, self.views), collate_fn=collate_views, **options)
         transforms = [self.pipelines[name].training() for name in self.train_sets]
-        return DataLoader(
-            DrawnSamples(list(self.train_sets.values()), transforms),  # type: ignore[arg-type]  # collated: Batch
-            batch_sampler=sampler,
-            collate_fn=collate,
-            **loader_options(self.workers),
-        )
+        return DataLoader(DrawnSamples(sets, transforms), collate_fn=collate, **options)
 
     def val_dataloader(self) -> DataLoader[list[Batch]]:
         """All datasets one after another: workers start once, however many datasets there are."""
@@ -164,6 +173,26 @@ class DrawnSamples(Dataset[Sample]):
             # labels in front: a transform that looks at classes, such as `max_class_share`, takes the first mask
             image, labels, ids = transform(sample.image, sample.labels, sample.segments.ids)
         return replace(sample, image=image, labels=labels, segments=sample.segments.with_ids(ids))
+
+
+class DrawnViews(Dataset[Views]):
+    """Views of the training images; see `DrawnSamples`. An image that a batch needs more than once is read once."""
+
+    def __init__(self, datasets: list[SegmentationDataset], views: ViewPlan) -> None:
+        self.datasets = datasets
+        self.views = views
+
+    def __getitem__(self, draw: Draw) -> Views:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Views]:
+        wanted = {draw[:2] for draw in draws} | {draw.partner for draw in draws if draw.partner}
+        samples = {place: self.datasets[place[0]][place[1]] for place in sorted(wanted)}
+        made = []
+        for draw in draws:
+            with seeded(draw.seed):
+                made.append(self.views.views(samples[draw[:2]], samples[draw.partner] if draw.partner else None))
+        return made
 
 
 class EvaluationSamples(Dataset[Sample]):

@@ -21,11 +21,14 @@ _BLOCK = 4096  # batches counted at a time when a plan starts in the middle
 
 
 class Draw(NamedTuple):
-    """One image of a batch: which dataset, which of its images, and the seed of its augmentation."""
+    """One image of a batch: which dataset, which of its images, and the seed of its augmentation; and, where images are
+    mixed, dataset and image of the one it is mixed with.
+    """
 
     dataset: int
     image: int
     seed: int
+    partner: tuple[int, int] | None = None
 
 
 class BatchPlan(ABC):
@@ -151,6 +154,7 @@ class PlannedSampler(Sampler[list[Draw]]):
         seed: of the run.
         start, stop: global batch numbers.
         rank, world_size: this rank takes images rank, rank + world_size, … of each global batch.
+        pairs: give each image another one of the global batch as a partner, at random, each once.
 
     Raises:
         MultisegError: the global batch cannot be shared equally among the ranks.
@@ -166,6 +170,7 @@ class PlannedSampler(Sampler[list[Draw]]):
         stop: int,
         rank: int = 0,
         world_size: int = 1,
+        pairs: bool = False,
     ) -> None:
         if batch_size % world_size:
             raise MultisegError(
@@ -180,6 +185,7 @@ class PlannedSampler(Sampler[list[Draw]]):
         self.stop = stop
         self.rank = rank
         self.world_size = world_size
+        self.pairs = pairs
 
     def __len__(self) -> int:
         """Batches of the whole run: a resumed trainer counts those before `start` as done."""
@@ -191,14 +197,22 @@ class PlannedSampler(Sampler[list[Draw]]):
             counts = self.plan.counts(block, min(block + _BLOCK, self.stop), self.batch_size, self.shares, self.seed)
             skipped = min(max(self.start - block, 0), len(counts))
             drawn += counts[:skipped].sum(axis=0)
-            for row in counts[skipped:]:
+            for number, row in enumerate(counts[skipped:], block + skipped):
                 batch = [
                     self._draw(int(dataset), int(drawn[dataset]) + place)
                     for dataset in np.flatnonzero(row)
                     for place in range(row[dataset])
                 ]
                 drawn += row
+                if self.pairs:
+                    batch = self._paired(batch, number)
                 yield batch[self.rank :: self.world_size]
+
+    def _paired(self, batch: list[Draw], number: int) -> list[Draw]:
+        """Partners along a random circle through the batch, so that none is its own (but in a batch of one)."""
+        order = np.random.default_rng((self.seed, 4, number)).permutation(len(batch))
+        partner = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
+        return [draw._replace(partner=batch[partner[place]][:2]) for place, draw in enumerate(batch)]
 
     def _draw(self, dataset: int, number: int) -> Draw:
         """The `number`-th image that this run takes from a dataset."""

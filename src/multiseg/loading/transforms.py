@@ -50,9 +50,9 @@ class Pipeline:
         # a dataset's own keys reach this class unchecked by the recipe's types
         if self.long_side is not None and (not isinstance(self.long_side, int) or self.long_side < 1):
             raise MultisegError(f"long_side must be a number of pixels or null, not '{self.long_side}'.")
-        _require_numbers("crop", self.crop, (2,), lambda crop: min(crop) >= 1)
-        _require_numbers("scale", self.scale, (2,), lambda scale: 0 < scale[0] <= scale[1])
-        _require_numbers("jitter", self.jitter, (0, 4), lambda jitter: min(jitter, default=0) >= 0)
+        require_numbers("crop", self.crop, (2,), lambda crop: min(crop) >= 1)
+        require_numbers("scale", self.scale, (2,), lambda scale: 0 < scale[0] <= scale[1])
+        require_numbers("jitter", self.jitter, (0, 4), lambda jitter: min(jitter, default=0) >= 0)
 
     def training(self) -> v2.Transform:
         """(image, labels) to a crop of exactly `crop` pixels."""
@@ -113,7 +113,7 @@ class RandomScaleCrop(v2.Transform):
         size = params["size"]
         part = inpt[..., top:bottom, left:right]
         if isinstance(inpt, tv_tensors.Mask):
-            out = _pad_to(_resize_nearest(part, size), self.crop, IGNORE)
+            out = _pad_to(resize_nearest(part, size), self.crop, IGNORE)
             return tv_tensors.wrap(out, like=inpt)
         out = F.resize(part.as_subclass(Tensor), list(size), antialias=True)
         return tv_tensors.wrap(_pad_to(out, self.crop, 0), like=inpt)
@@ -164,7 +164,7 @@ def seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def _require_numbers(name: str, value: Any, lengths: tuple[int, ...], valid: Callable[[Any], bool]) -> None:
+def require_numbers(name: str, value: Any, lengths: tuple[int, ...], valid: Callable[[Any], bool]) -> None:
     numbers = isinstance(value, tuple | list) and all(isinstance(entry, int | float) for entry in value)
     if not numbers or len(value) not in lengths or not valid(value):
         wanted = " or ".join(str(length) for length in lengths)
@@ -175,7 +175,7 @@ def _base_factor(height: int, width: int, long_side: int | None) -> float:
     return 1.0 if long_side is None else long_side / max(height, width)
 
 
-def _resize_nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
+def resize_nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
     """Nearest neighbour by pixel centres, for any integer type (torch's resizes go through float32)."""
     plain = labels.as_subclass(Tensor)
     for dim, (length, wanted) in enumerate(zip(plain.shape[-2:], size, strict=True)):

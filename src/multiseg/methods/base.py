@@ -70,9 +70,18 @@ class SegmentationMethod(LightningModule):
     Attributes:
         turns: batches of different datasets an update; the trainer sets it as the plan of batches says.
         latest_losses: of each dataset, over all processes.
+
+    Raises:
+        MultisegError: a dataset has no labels, and the method does not learn from such.
     """
 
     turns: int = 1
+    #: Whether a training batch is a `ViewBatch`, not a `Batch`.
+    views_wanted: bool = False
+    #: Whether datasets without labels may take part.
+    unlabelled_welcome: bool = False
+    #: How the names of those tensors begin that a trained model can do without.
+    training_only: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -87,6 +96,8 @@ class SegmentationMethod(LightningModule):
     ) -> None:
         super().__init__()
         self.spaces = {space.name: space for space in spaces}
+        if (unlabelled := [space.name for space in spaces if not len(space)]) and not self.unlabelled_welcome:
+            raise MultisegError(f"{type(self).__name__} learns from labels, and the dataset '{unlabelled[0]}' has none.")
         self.network = convert_norms(network, list(self.spaces)) if dataset_norms else network
         self.optimizer_spec = optimizer
         self.schedule = schedule
@@ -227,10 +238,45 @@ class SegmentationMethod(LightningModule):
     def world_size(self) -> int:
         return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
+    def summed_over_processes(self, tensor: Tensor) -> Tensor:
+        """The sum of what every process has; no gradient passes."""
+        out = tensor.detach().clone()
+        if self.world_size > 1:
+            dist.all_reduce(out)
+        return out
+
+    def joined_over_processes(self, rows: Tensor) -> Tensor:
+        """A row an image, of all processes, in the order of the global batch; no gradient passes.
+
+        Args:
+            rows: (B, …), as many in each process.
+
+        Returns:
+            (world_size · B, …).
+        """
+        if self.world_size == 1:
+            return rows.detach()
+        parts = [torch.empty_like(rows) for _ in range(self.world_size)]
+        dist.all_gather(parts, rows.detach().contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)  # each process has every so many-th image
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer_spec.build(self)
         scheduler = LambdaLR(optimizer, partial(self.schedule, total=self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What a trained model needs: the state without what only training does."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(self.training_only)}
+
+    def load_trained(self, state: Mapping[str, Tensor]) -> None:
+        """Takes what `trained_state` gave.
+
+        Raises:
+            RuntimeError: a tensor is missing, or too many, or of another shape.
+        """
+        kept = {name: value for name, value in self.state_dict().items() if name.startswith(self.training_only)}
+        self.load_state_dict({**kept, **state})
 
     # Prediction
 

@@ -177,6 +177,20 @@ def upsample(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     return full[..., : size[0], : size[1]]
 
 
+def labels_at(labels: Tensor, stride: int, size: tuple[int, int], ignore: int) -> Tensor:
+    """Labels at a feature map's resolution: those at the centres of its cells, by nearest neighbour.
+
+    Cells that lie in the backbone's padding, outside the image, are ignored.
+
+    Shape:
+        labels: (..., H, W); returns: (..., *size).
+    """
+    height, width = (length * stride for length in size)
+    padding = (0, max(width - labels.shape[-1], 0), 0, max(height - labels.shape[-2], 0))
+    padded = F.pad(labels, padding, value=ignore)
+    return padded[..., stride // 2 : height : stride, stride // 2 : width : stride]
+
+
 def make_classifier(channels: int, classes: int) -> nn.Conv2d:
     """A 1×1 convolution from features to class scores; small weights, so that training starts from even scores."""
     classifier = nn.Conv2d(channels, classes, 1)

@@ -1,0 +1,201 @@
+"""Multi-dataset pretraining: pixels of all datasets around the prototypes of all classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from multiseg.batch import Batch, ViewBatch
+from multiseg.errors import MultisegError
+from multiseg.label_space import IGNORE, LabelSpace, disjoint_union, union_by_name
+from multiseg.losses.base import ClassMeans, LossSum, class_means, merge_means
+from multiseg.losses.pixel_contrast import pixel_contrast
+from multiseg.losses.prototype_bank import BankFactory, ClassBank
+from multiseg.losses.prototype_contrast import Prototypes, SparseCoding, confident_classes, prototype_contrast
+from multiseg.methods.base import SegmentationMethod
+from multiseg.networks.dataset_norm import images_of
+from multiseg.networks.momentum_encoder import MomentumEncoder
+from multiseg.networks.projection import PixelEncoder, Projection
+from multiseg.networks.segmentation_network import Features, SegmentationNetwork, labels_at
+
+
+class MDP(SegmentationMethod):
+    """MDP (Shi et al.: "Multi-dataset Pretraining: A Unified Model for Semantic Segmentation", arXiv 2106.04121).
+
+    Two views x̂, x̄ of each image go through the query encoder E_q and through E_k, which follows it. Labels are those of
+    the union of all datasets, in which every class of every dataset is a class of its own. A step
+
+    1. takes from the keys of each view the mean embedding of every class in every image, and makes prototypes of them
+       together with those of earlier batches (Eq. 3, `losses.prototype_bank`);
+    2. pulls each pixel of a view to its class's prototype, made with the keys of the *other* view, and away from all
+       others (Eq. 4), or to a sparse code over several classes (Eq. 8, `losses.prototype_contrast`);
+    3. does the same with the mixed view x̃ (Eqs. 5 to 7, `loading.mixing`), with the keys of both views:
+
+        L = ½ [L(x̂, ŷ, P(x̄)) + L(x̄, ȳ, P(x̂))] + w · Σ_m λ_m L(x̃, y_m, P(x̂, x̄)),
+
+    each L the mean over all pixels of the global batch that take part. The trained network is what counts; it is
+    fine-tuned from `--init.weights RUN`. As it stands it segments, too, each pixel by the nearest prototype of a class of
+    its dataset; that is what validation shows.
+
+    Args:
+        spaces, network, **common: see `SegmentationMethod`. The network has no auxiliary head.
+        contrast: "prototypes", or "pixels" for the baseline of section 3.2: Eq. 2 in place of Eq. 4. The bank is then
+            for validation only, and there is no mixed view.
+        union: "disjoint", or "by_name": classes of the same name are one.
+        bank: makes the memory.
+        coding: sparse coding; None for Eq. 4.
+        temperature: τ.
+        momentum: of the key encoder.
+        projection_channels: of the embedding, and of the layers before it.
+        mixed_weight: w. (Not in the paper.)
+        confidence: the images of a dataset without labels take the class of the nearest prototype where E_k, on the same
+            view, gives it at least this probability. (The paper leaves this to future work.)
+
+    Raises:
+        MultisegError: a number is out of range, or the network has an auxiliary head.
+    """
+
+    views_wanted = True
+    unlabelled_welcome = True
+    training_only = ("key.", "bank.")
+
+    def __init__(
+        self,
+        spaces: list[LabelSpace],
+        network: SegmentationNetwork,
+        contrast: Literal["prototypes", "pixels"] = "prototypes",
+        union: Literal["disjoint", "by_name"] = "disjoint",
+        bank: BankFactory = ClassBank,
+        coding: SparseCoding | None = None,
+        temperature: float = 0.07,
+        momentum: float = 0.999,
+        projection_channels: int = 256,
+        mixed_weight: float = 1.0,
+        confidence: float = 0.9,
+        **common: Any,
+    ) -> None:
+        super().__init__(spaces, network, **common)
+        if network.auxiliary is not None:
+            raise MultisegError("mdp trains no auxiliary head: set method.network.auxiliary to null.")
+        if temperature <= 0:
+            raise MultisegError(f"mdp: the temperature must be positive, not {temperature}.")
+        self.contrast, self.coding, self.temperature = contrast, coding, temperature
+        self.mixed_weight, self.confidence = mixed_weight, confidence
+        labelled = [space for space in spaces if len(space)]
+        joined = (disjoint_union if union == "disjoint" else union_by_name)(labelled)
+        self.union = joined.space
+        self.places = {space.name: place for place, space in enumerate(spaces)}
+        tables = torch.full((len(spaces), max(map(len, spaces)) + 1), IGNORE)  # the last entry serves IGNORE = -1
+        for name, table in joined.tables.items():
+            tables[self.places[name], : len(table)] = torch.tensor(table)
+        self.tables: Tensor
+        self.register_buffer("tables", tables, persistent=False)
+        try:
+            self.projection = Projection(network.channels, projection_channels, projection_channels)
+            self.key = MomentumEncoder(PixelEncoder(self.network, self.projection), momentum)
+            self.bank = bank(len(self.union), projection_channels)
+        except ValueError as error:
+            raise MultisegError(f"mdp: {error}") from None
+        self.prototypes: Tensor
+        self.known: Tensor
+        self.register_buffer("prototypes", torch.zeros(len(self.union), projection_channels))
+        self.register_buffer("known", torch.zeros(len(self.union), dtype=torch.bool))
+
+    @property
+    def taxonomies(self) -> Mapping[str, LabelSpace]:
+        return {name: space for name, space in self.spaces.items() if len(space)}
+
+    def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
+        """Similarities to the prototypes of the taxonomy's classes, over τ."""
+        classes = self.tables[self.places[taxonomy], : len(self.spaces[taxonomy])]
+        embeddings = self.projection(features.decoded[list(rows)])
+        logits = torch.einsum("bdhw,kd->bkhw", embeddings, self.prototypes[classes]) / self.temperature
+        return [logits.masked_fill(~self.known[classes][:, None, None], -1e4)]
+
+    def training_step(self, batch: ViewBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
+        views = (batch.first, batch.second)
+        queries, keys = [self.embed(view) for view in views], [self.embed_keys(view) for view in views]
+        labels = [self.union_labels(view.labels, view.spaces, queries[0]) for view in views]
+        with torch.autocast(self.device.type, enabled=False):
+            means = [class_means(key, label, IGNORE) for key, label in zip(keys, labels, strict=True)]
+            packed = [self._gathered(own, len(batch)) for own in (*means, merge_means(*means))]
+            of_first, of_second, of_both = self.bank.with_batch(*packed)
+            for view, key, label in zip(views, keys, labels, strict=True):
+                self._label_confident(view, key, label, of_both)
+            if self.contrast == "pixels":
+                losses = [
+                    pixel_contrast(queries[own], labels[own], keys[other], labels[other], self.temperature, IGNORE)
+                    for own, other in ((0, 1), (1, 0))
+                ]
+            else:
+                losses = [self._contrast(*entry) for entry in zip(queries, labels, (of_second, of_first), strict=True)]
+            first, second = (self._mean(entry) for entry in losses)
+            parts = {"views": (first + second) / 2}
+        if batch.mixed is not None and self.contrast == "prototypes":
+            inputs = self.normalize(batch.mixed.images)
+            mixed = self.projection(self.features(inputs, [space.name for space in batch.mixed.spaces[0]]).decoded)
+            with torch.autocast(self.device.type, enabled=False):
+                sums = [
+                    self._contrast(mixed, self.union_labels(own, spaces, mixed), of_both, share)
+                    for own, spaces, share in zip(batch.mixed.labels, batch.mixed.spaces, batch.mixed.shares, strict=True)
+                ]
+                total, count = (sum(values) for values in zip(*sums, strict=True))
+                parts["mixed"] = self.mixed_weight * self._mean(LossSum(total, count))
+        self.bank.push(packed[2])
+        self.prototypes.copy_(of_both.classes)
+        self.known.copy_(of_both.known)
+        return self._logged(parts)
+
+    def embed(self, view: Batch) -> Tensor:
+        """Embeddings by E_q. Shape: (B, D, h, w)."""
+        features = self.features(self.normalize(view.images), [space.name for space in view.spaces])
+        embeddings: Tensor = self.projection(features.decoded)
+        return embeddings
+
+    def embed_keys(self, view: Batch) -> Tensor:
+        """Embeddings by E_k, without a gradient. Shape: (B, D, h, w)."""
+        with images_of(self.key, [space.name for space in view.spaces]):
+            embeddings: Tensor = self.key(self.normalize(view.images))
+        return embeddings
+
+    def union_labels(self, labels: Tensor, spaces: Sequence[LabelSpace], embeddings: Tensor) -> Tensor:
+        """Labels of each image's own space as classes of the union, at the resolution of the embeddings.
+
+        Shape: (B, H, W) to (B, h, w).
+        """
+        size = (embeddings.shape[-2], embeddings.shape[-1])
+        places = torch.tensor([self.places[space.name] for space in spaces], device=labels.device)
+        return self.tables[places[:, None, None], labels_at(labels, self.network.stride, size, IGNORE)]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.key.follow(PixelEncoder(self.network, self.projection))
+
+    def _contrast(
+        self, embeddings: Tensor, labels: Tensor, prototypes: Prototypes, shares: Tensor | None = None
+    ) -> LossSum:
+        return prototype_contrast(embeddings, labels, prototypes, self.temperature, IGNORE, self.coding, shares)
+
+    def _label_confident(self, view: Batch, keys: Tensor, labels: Tensor, prototypes: Prototypes) -> None:
+        """Fills in the labels of images that have none."""
+        rows = [row for row, space in enumerate(view.spaces) if not len(space)]
+        if rows:
+            labels[rows] = confident_classes(keys[rows], prototypes, self.temperature, self.confidence)
+
+    def _gathered(self, means: ClassMeans, images: int) -> tuple[Tensor, ...]:
+        packed = self.bank.pack(means, images)
+        return self.bank.gather(packed, self.summed_over_processes, self.joined_over_processes)
+
+    def _mean(self, loss: LossSum) -> Tensor:
+        """Over all processes, so that DDP's average of gradients is that of this mean."""
+        return self.world_size * LossSum(loss.total, self.summed_over_processes(loss.count)).mean
+
+    def _logged(self, parts: Mapping[str, Tensor]) -> Tensor:
+        for name, value in parts.items():
+            self.log(f"loss/{name}", value.detach(), sync_dist=self.world_size > 1)
+        loss = torch.stack(list(parts.values())).sum()
+        self.log("loss", loss.detach(), prog_bar=True, sync_dist=self.world_size > 1)
+        return loss
