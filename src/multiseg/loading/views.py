@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from multiseg.batch import Sample, Views
 from multiseg.errors import MultisegError
@@ -66,8 +68,7 @@ class ViewPlan:
         if self.gray:
             steps.append(v2.RandomGrayscale(self.gray))
         if self.blur:
-            reach = 2 * int(3 * self.blur_sigma[1]) + 1
-            steps.append(v2.RandomApply([v2.GaussianBlur(reach, list(self.blur_sigma))], self.blur))
+            steps.append(v2.RandomApply([_Blur(2 * math.ceil(3 * self.blur_sigma[1]) + 1, self.blur_sigma)], self.blur))
         return v2.Compose(steps)
 
     def views(self, sample: Sample, partner: Sample | None) -> Views:
@@ -85,6 +86,16 @@ class ViewPlan:
 def _view(sample: Sample, transform: Callable[..., Any]) -> Sample:
     image, labels = transform(sample.image, sample.labels)
     return replace(sample, image=image, labels=labels, segments=None)
+
+
+class _Blur(v2.GaussianBlur):
+    """torchvision's, rows after columns: as wide as it is here, the two-dimensional kernel takes six times as long."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if isinstance(inpt, tv_tensors.Mask):
+            return inpt
+        rows = F.gaussian_blur(inpt, [1, self.kernel_size[1]], **params)
+        return F.gaussian_blur(rows, [self.kernel_size[0], 1], **params)
 
 
 class _RandomResizedCrop(v2.RandomResizedCrop):
