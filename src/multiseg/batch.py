@@ -173,6 +173,11 @@ class MixedBatch:
     shares: Tensor
     spaces: tuple[tuple[LabelSpace, ...], tuple[LabelSpace, ...]]
 
+    @property
+    def parts(self) -> list[tuple[Tensor, tuple[LabelSpace, ...], Tensor]]:
+        """Labels, spaces and shares of the first images, then of the second ones."""
+        return list(zip(self.labels, self.spaces, self.shares, strict=True))
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> MixedBatch:
         return replace(
             self,

@@ -170,7 +170,7 @@ def _fit(
         # torch's own is faster, but knows accelerators only
         on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
         synchronize_norms(method) if on_cpu else convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method.to(memory_format=torch.channels_last)
     if settings.compile:
         for network in (entry for entry in method.modules() if isinstance(entry, SegmentationNetwork)):
             compile_network(network)

@@ -42,8 +42,8 @@ class Mixing:
 
 
 def draw_box(height: int, width: int, share: float) -> tuple[int, int, int, int]:
-    """The second image's box (top, bottom, left, right) in CutMix (Yun et al. 2019, section 3.2): its sides are those of
-    the image times sqrt(1 - λ), its centre is uniform, and what lies outside the image is cut off.
+    """The second image's box (top, bottom, left, right) in CutMix (Yun et al. 2019, section 3.2): its sides are those
+    of the image times sqrt(1 - λ), its centre is uniform, and what lies outside the image is cut off.
     """
     rows, columns = (round(side * (1 - share) ** 0.5) for side in (height, width))
     y, x = (int(torch.randint(side, ())) for side in (height, width))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -80,8 +79,8 @@ class ClassBank(Bank):
 
         P_y = Σ_i m_yi p_yi / Σ_i m_yi
 
-    over the images of the last B batches, p_yi the mean embedding of class y in image i, m_yi whether it shows it. Of each
-    batch the sums and counts are kept, so memory is K·B·(D + 1), however large a batch is.
+    over the images of the last B batches, p_yi the mean embedding of class y in image i, m_yi whether it shows it. Of
+    each batch the sums and counts are kept, so memory is K·B·(D + 1), however large a batch is.
 
     Args:
         classes, channels, normalize: see `Bank`.
@@ -128,8 +127,8 @@ class ClassBank(Bank):
 
 
 class RegionBank(Bank):
-    """The class embeddings of each of the last N_b images, every one a prototype of its own: the paper's alternative, for
-    Table 2. Memory is K·N_b·D.
+    """The class embeddings of each of the last N_b images, every one a prototype of its own: the paper's alternative,
+    for Table 2. Memory is K·N_b·D.
 
     Args:
         classes, channels, normalize: see `Bank`.
@@ -187,7 +186,7 @@ class RegionBank(Bank):
         # not scaled: the mean over the entries of f · p is f · their mean
         means = sums / counts.clamp(min=1)[:, None]
         valid = torch.ones(len(entries), dtype=torch.bool, device=entries.device)
-        return Prototypes(means, cast(Tensor, counts > 0), entries, valid)
+        return Prototypes(means, counts > 0, entries, valid)
 
 
 def _require_positive(name: str, value: int) -> None:

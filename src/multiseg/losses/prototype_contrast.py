@@ -51,9 +51,9 @@ def prototype_contrast(
 
         L_i = -α log p_{y_i} - (1 - α)/|T_i| Σ_{t ∈ T_i} log p_t,    p = softmax(f_i · P / τ),
 
-    T_i the K classes other than y_i, of those that have a prototype, that are most similar; fewer where there are fewer.
-    Both are `log Σ_k exp(f_i · P_k / τ) - f_i · c_i / τ` with c_i the code's mean of prototypes. The denominators are
-    streamed, so that 10,000 classes need no N × K matrix.
+    T_i the K classes other than y_i, of those that have a prototype, that are most similar; fewer where there are
+    fewer. Both are `log Σ_k exp(f_i · P_k / τ) - f_i · c_i / τ` with c_i the code's mean of prototypes. The
+    denominators are streamed, so that 10,000 classes need no N × K matrix.
 
     Where `prototypes.entries` are single embeddings, P_k in the denominators is each of them, and every one of class y
     is a positive, weighted by one over their number (the "region" bank of section 3.3).
@@ -74,10 +74,7 @@ def prototype_contrast(
     takes_part = (y != ignore) & prototypes.known[y.clamp(min=0)]
     y = y.where(takes_part, 0)
     denominators = log_partition(f, prototypes.entries, prototypes.valid, temperature)
-    if coding is None:
-        targets = prototypes.classes[y]
-    else:
-        targets = _codes(f.detach(), y, prototypes, coding)
+    targets = prototypes.classes[y] if coding is None else _codes(f.detach(), y, prototypes, coding)
     losses = denominators - (f.to(denominators.dtype) * targets).sum(-1) / temperature
     weights = takes_part.to(losses.dtype)
     if shares is not None:

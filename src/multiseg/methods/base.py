@@ -97,7 +97,9 @@ class SegmentationMethod(LightningModule):
         super().__init__()
         self.spaces = {space.name: space for space in spaces}
         if (unlabelled := [space.name for space in spaces if not len(space)]) and not self.unlabelled_welcome:
-            raise MultisegError(f"{type(self).__name__} learns from labels, and the dataset '{unlabelled[0]}' has none.")
+            raise MultisegError(
+                f"{type(self).__name__} learns from labels, and the dataset '{unlabelled[0]}' has none."
+            )
         self.network = convert_norms(network, list(self.spaces)) if dataset_norms else network
         self.optimizer_spec = optimizer
         self.schedule = schedule

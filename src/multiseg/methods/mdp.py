@@ -11,10 +11,10 @@ from torch import Tensor
 from multiseg.batch import Batch, ViewBatch
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE, LabelSpace, disjoint_union, union_by_name
-from multiseg.losses.base import ClassMeans, LossSum, class_means, merge_means
+from multiseg.losses.base import ClassMeans, LossSum, Prototypes, class_means, merge_means
 from multiseg.losses.pixel_contrast import pixel_contrast
 from multiseg.losses.prototype_bank import BankFactory, ClassBank
-from multiseg.losses.prototype_contrast import Prototypes, SparseCoding, confident_classes, prototype_contrast
+from multiseg.losses.prototype_contrast import SparseCoding, confident_classes, prototype_contrast
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.dataset_norm import images_of
 from multiseg.networks.momentum_encoder import MomentumEncoder
@@ -36,9 +36,9 @@ class MDP(SegmentationMethod):
 
         L = ½ [L(x̂, ŷ, P(x̄)) + L(x̄, ȳ, P(x̂))] + w · Σ_m λ_m L(x̃, y_m, P(x̂, x̄)),
 
-    each L the mean over all pixels of the global batch that take part. The trained network is what counts; it is
-    fine-tuned from `--init.weights RUN`. As it stands it segments, too, each pixel by the nearest prototype of a class of
-    its dataset; that is what validation shows.
+    each L the mean over all pixels of the global batch that take part. The network is then fine-tuned from
+    `--init.weights RUN`. As it stands it segments, too, each pixel by the nearest prototype of a class of its dataset:
+    that is what validation shows.
 
     Args:
         spaces, network, **common: see `SegmentationMethod`. The network has no auxiliary head.
@@ -51,7 +51,7 @@ class MDP(SegmentationMethod):
         momentum: of the key encoder.
         projection_channels: of the embedding, and of the layers before it.
         mixed_weight: w. (Not in the paper.)
-        confidence: the images of a dataset without labels take the class of the nearest prototype where E_k, on the same
+        confidence: images of a dataset without labels take the class of the nearest prototype where E_k, on the same
             view, gives it at least this probability. (The paper leaves this to future work.)
 
     Raises:
@@ -117,7 +117,8 @@ class MDP(SegmentationMethod):
 
     def training_step(self, batch: ViewBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
         views = (batch.first, batch.second)
-        queries, keys = [self.embed(view) for view in views], [self.embed_keys(view) for view in views]
+        queries = [self.embed(view.images, view.spaces) for view in views]
+        keys = [self.embed_keys(view.images, view.spaces) for view in views]
         labels = [self.union_labels(view.labels, view.spaces, queries[0]) for view in views]
         with torch.autocast(self.device.type, enabled=False):
             means = [class_means(key, label, IGNORE) for key, label in zip(keys, labels, strict=True)]
@@ -132,33 +133,31 @@ class MDP(SegmentationMethod):
                 ]
             else:
                 losses = [self._contrast(*entry) for entry in zip(queries, labels, (of_second, of_first), strict=True)]
-            first, second = (self._mean(entry) for entry in losses)
-            parts = {"views": (first + second) / 2}
+            parts = {"views": torch.stack([self._mean(loss) for loss in losses]).mean()}
         if batch.mixed is not None and self.contrast == "prototypes":
-            inputs = self.normalize(batch.mixed.images)
-            mixed = self.projection(self.features(inputs, [space.name for space in batch.mixed.spaces[0]]).decoded)
+            mixed = self.embed(batch.mixed.images, batch.mixed.spaces[0])
             with torch.autocast(self.device.type, enabled=False):
                 sums = [
-                    self._contrast(mixed, self.union_labels(own, spaces, mixed), of_both, share)
-                    for own, spaces, share in zip(batch.mixed.labels, batch.mixed.spaces, batch.mixed.shares, strict=True)
+                    self._contrast(mixed, self.union_labels(labels, spaces, mixed), of_both, shares)
+                    for labels, spaces, shares in batch.mixed.parts
                 ]
-                total, count = (sum(values) for values in zip(*sums, strict=True))
-                parts["mixed"] = self.mixed_weight * self._mean(LossSum(total, count))
+                both = LossSum(*(torch.stack(values).sum() for values in zip(*sums, strict=True)))
+                parts["mixed"] = self.mixed_weight * self._mean(both)
         self.bank.push(packed[2])
         self.prototypes.copy_(of_both.classes)
         self.known.copy_(of_both.known)
         return self._logged(parts)
 
-    def embed(self, view: Batch) -> Tensor:
-        """Embeddings by E_q. Shape: (B, D, h, w)."""
-        features = self.features(self.normalize(view.images), [space.name for space in view.spaces])
+    def embed(self, images: Tensor, spaces: Sequence[LabelSpace]) -> Tensor:
+        """Embeddings by E_q. Shape: (B, 3, H, W) uint8 to (B, D, h, w)."""
+        features = self.features(self.normalize(images), [space.name for space in spaces])
         embeddings: Tensor = self.projection(features.decoded)
         return embeddings
 
-    def embed_keys(self, view: Batch) -> Tensor:
-        """Embeddings by E_k, without a gradient. Shape: (B, D, h, w)."""
-        with images_of(self.key, [space.name for space in view.spaces]):
-            embeddings: Tensor = self.key(self.normalize(view.images))
+    def embed_keys(self, images: Tensor, spaces: Sequence[LabelSpace]) -> Tensor:
+        """Embeddings by E_k, without a gradient. Shape: (B, 3, H, W) uint8 to (B, D, h, w)."""
+        with images_of(self.key, [space.name for space in spaces]):
+            embeddings: Tensor = self.key(self.normalize(images))
         return embeddings
 
     def union_labels(self, labels: Tensor, spaces: Sequence[LabelSpace], embeddings: Tensor) -> Tensor:
@@ -191,7 +190,7 @@ class MDP(SegmentationMethod):
 
     def _mean(self, loss: LossSum) -> Tensor:
         """Over all processes, so that DDP's average of gradients is that of this mean."""
-        return self.world_size * LossSum(loss.total, self.summed_over_processes(loss.count)).mean
+        return self.world_size * LossSum(loss.total, self.summed_over_processes(loss.weight)).mean
 
     def _logged(self, parts: Mapping[str, Tensor]) -> Tensor:
         for name, value in parts.items():

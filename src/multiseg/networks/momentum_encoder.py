@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class MomentumEncoder(nn.Module):
@@ -30,8 +30,8 @@ class MomentumEncoder(nn.Module):
     @torch.no_grad()
     def follow(self, encoder: nn.Module) -> None:
         """One step towards the query encoder."""
-        keys, queries = list(self.encoder.parameters()), list(encoder.parameters())
-        torch._foreach_lerp_(keys, [entry.to(keys[0].dtype) for entry in queries], 1 - self.momentum)
+        keys: list[Tensor] = [*self.encoder.parameters()]
+        torch._foreach_lerp_(keys, [*encoder.parameters()], 1 - self.momentum)
 
     @torch.no_grad()
     def forward(self, *inputs: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,7 +31,7 @@ class Projection(nn.Module):
             raise ValueError(f"a projection needs positive numbers, not {(in_channels, channels, hidden, layers)}.")
         self.channels = channels
         widths = [in_channels, *[hidden] * (layers - 1)]
-        steps = [layer for inner, outer in zip(widths, widths[1:], strict=False) for layer in conv_norm_relu(inner, outer)]
+        steps = [layer for inner, outer in itertools.pairwise(widths) for layer in conv_norm_relu(inner, outer)]
         self.layers = nn.Sequential(*steps, nn.Conv2d(widths[-1], channels, 1))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ class LossSum(NamedTuple):
 
     Args:
         total: () float32, of the losses of the pixels that take part; zero, still on the graph, where none does.
-        count: () float32, of these pixels, or of their weights. No gradient.
+        weight: () float32, the number of these pixels, or the sum of their weights. No gradient.
     """
 
     total: Tensor
-    count: Tensor
+    weight: Tensor
 
     @property
     def mean(self) -> Tensor:
         """() float32; zero where no pixel takes part."""
-        return self.total / self.count.clamp(min=1e-12)
+        return self.total / self.weight.clamp(min=1e-12)

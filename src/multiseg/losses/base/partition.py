@@ -35,7 +35,7 @@ def log_partition(queries: Tensor, keys: Tensor, valid: Tensor, temperature: flo
     Returns:
         (..., N) float32. Where no key is valid the value means nothing.
     """
-    result: Tensor = _LogPartition.apply(queries, keys, valid, temperature)  # type: ignore[no-untyped-call]
+    result: Tensor = _LogPartition.apply(queries, keys, valid, temperature)
     return result
 
 
