@@ -177,7 +177,8 @@ def _fit(
     started = time.monotonic()
     try:
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
-        if not method.matrices:  # resumed after the last step, when only what follows was missing
+        # resumed after the last step, when only what follows was missing
+        if method.taxonomies and not method.matrices:
             trainer.validate(method, data, verbose=False)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt(f"to go on: multiseg train --run {run.path} --resume") from None
