@@ -9,7 +9,9 @@ from torch.nn import functional as F
 IGNORE = -1
 
 
-def make_view(seed: int, images: int = 2, size: tuple[int, int] = (4, 5), classes: int = 4, channels: int = 6) -> Tensor:
+def make_view(
+    seed: int, images: int = 2, size: tuple[int, int] = (4, 5), classes: int = 4, channels: int = 6
+) -> Tensor:
     """Unit embeddings (B, D, h, w) float64 and labels (B, h, w) with ignored pixels and classes of some images only."""
     generator = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(images, channels, *size, generator=generator, dtype=torch.float64), dim=1)
@@ -41,7 +43,9 @@ def pixel_contrast(
             if not positives:
                 continue
             denominator = torch.stack([torch.exp(f @ k / temperature) for k, _ in others]).sum()
-            total = total - sum(torch.log(torch.exp(f @ k / temperature) / denominator) for k in positives) / len(positives)
+            total = total - sum(torch.log(torch.exp(f @ k / temperature) / denominator) for k in positives) / len(
+                positives
+            )
             count += 1
     return total, count
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
-from multiseg.batch import Batch, Sample, collate
+from multiseg.batch import Batch, Sample, ViewBatch, Views, collate, collate_views
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
+from multiseg.loading.mixing import mix_pixels, mix_regions
 from multiseg.methods.base import SegmentationMethod
 from multiseg.methods.supervised import Supervised
 from multiseg.networks.backbone import Backbone
@@ -28,7 +29,7 @@ def make(
     network = SegmentationNetwork(
         Backbone("test_resnet"),
         partial(PyramidPooling, channels=16, bins=[1, 2], dropout=0.0),
-        partial(AuxiliaryHead, channels=16, dropout=0.0),
+        None if kind.views_wanted else partial(AuxiliaryHead, channels=16, dropout=0.0),
     )
     method = kind(
         spaces or ([TOWN] if kind is Supervised else [TOWN, PARK]),
@@ -55,8 +56,8 @@ def make_batch(spaces: list[LabelSpace], size: tuple[int, int] = (64, 96), seed:
     return collate(samples).to("cpu")
 
 
-def step(method: SegmentationMethod, batch: Batch) -> Tensor:
-    return method.training_step(batch, 0)
+def step(method: SegmentationMethod, batch: Batch | ViewBatch) -> Tensor:
+    return method.training_step(batch, 0)  # type: ignore[arg-type]
 
 
 def lived_in(network: nn.Module) -> nn.Module:
@@ -73,3 +74,23 @@ def lived_in(network: nn.Module) -> nn.Module:
             for parameter in module.parameters():
                 parameter.data.normal_()
     return network
+
+
+def make_views(
+    spaces: list[LabelSpace], size: tuple[int, int] = (64, 96), seed: int = 0, mixed: bool = True
+) -> ViewBatch:
+    """Two batches of `make_batch` as views of the same images, and each image mixed with the next: boxes for the first
+    half of them, weighted means for the others.
+    """
+    first, second, third = (make_batch(spaces, size, seed + number) for number in range(3))
+    if not mixed:
+        return ViewBatch(first, second)
+    samples = [
+        Sample(tv_tensors.Image(image), tv_tensors.Mask(labels), space, key)
+        for image, labels, space, key in zip(third.images, third.labels.short(), third.spaces, third.keys, strict=True)
+    ]
+    pairs = list(zip(samples, samples[1:] + samples[:1], strict=True))
+    half = len(pairs) // 2
+    made = [mix_regions(*pair, (8, 40, 16, 60)) for pair in pairs[:half]] + [mix_pixels(*p, 0.7) for p in pairs[half:]]
+    views = [Views(own, other, entry) for (own, other), entry in zip(pairs, made, strict=True)]
+    return ViewBatch(first, second, collate_views(views).to("cpu").mixed)

@@ -197,7 +197,8 @@ class PlainProgress(Callback):
         shown = "  ".join(
             f"{k[4:]} {float(v):.1f}" for k, v in metrics.items() if k.startswith("val/") and k.endswith("mIoU")
         )
-        _say(f"step {trainer.global_step}/{self.steps}  validation: {shown}")
+        if shown != "mIoU nan":  # of a method that predicts nothing
+            _say(f"step {trainer.global_step}/{self.steps}  validation: {shown}")
 
 
 @rank_zero_only

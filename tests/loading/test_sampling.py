@@ -140,3 +140,27 @@ def test_many_datasets_in_a_small_batch() -> None:
     sampler = PlannedSampler(Mixed(), sizes, 16, seed=0, start=0, stop=1000)
     counts = np.bincount([draw.dataset for batch in sampler for draw in batch], minlength=1000)
     assert counts.sum() == 16_000 and counts.min() >= 4 and counts.max() <= 32
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_partners_are_other_images_of_the_global_batch_each_once(plan: BatchPlan) -> None:
+    plain, paired = batches(plan), batches(plan, pairs=True)
+    for batch, same in zip(paired, plain, strict=True):
+        assert [draw._replace(partner=None) for draw in batch] == same
+        assert Counter(draw.partner for draw in batch) == Counter(draw[:2] for draw in batch)
+    assert any(
+        draw.partner is not None and draw.partner[0] != draw.dataset for b in batches(Mixed(), pairs=True) for draw in b
+    )
+
+
+def test_partners_do_not_depend_on_ranks_or_the_start() -> None:
+    whole = batches(Mixed(), pairs=True)
+    assert batches(Mixed(), start=17, pairs=True) == whole[17:]
+    parts = [batches(Mixed(), rank=rank, world_size=2, pairs=True) for rank in (0, 1)]
+    for batch, *own in zip(whole, *parts, strict=True):
+        assert sorted(own[0] + own[1]) == sorted(batch)
+
+
+def test_an_image_alone_in_its_batch_is_its_own_partner() -> None:
+    (batch,) = batches(Mixed(), stop=1, batch_size=1, pairs=True)
+    assert batch[0].partner == batch[0][:2]

@@ -53,9 +53,7 @@ def test_ignored_pixels_are_neither_anchors_nor_positives_nor_negatives() -> Non
 
 def test_images_do_not_meet() -> None:
     queries, query_labels, keys, key_labels = inputs()
-    parts = [
-        pixel_contrast(queries[[i]], query_labels[[i]], keys[[i]], key_labels[[i]], TAU, IGNORE) for i in range(2)
-    ]
+    parts = [pixel_contrast(queries[[i]], query_labels[[i]], keys[[i]], key_labels[[i]], TAU, IGNORE) for i in range(2)]
     whole = pixel_contrast(queries, query_labels, keys, key_labels, TAU, IGNORE)
     torch.testing.assert_close(whole.total, parts[0].total + parts[1].total)
     assert whole.weight == parts[0].weight + parts[1].weight

@@ -168,9 +168,11 @@ def test_impossible_codes_are_refused(wrong: dict[str, float]) -> None:
 def test_the_confident_take_the_nearest_class() -> None:
     prototypes = make_prototypes()
     f = make_view(2, images=3)
-    probabilities = (torch.einsum("bdhw,kd->bkhw", f, prototypes.classes) / TAU).masked_fill(
-        ~prototypes.known[:, None, None], -torch.inf
-    ).softmax(1)
+    probabilities = (
+        (torch.einsum("bdhw,kd->bkhw", f, prototypes.classes) / TAU)
+        .masked_fill(~prototypes.known[:, None, None], -torch.inf)
+        .softmax(1)
+    )
     best, nearest = probabilities.max(1)
     for threshold in (0.0, 0.5, 0.9):
         found = confident_classes(f, prototypes, TAU, threshold)

@@ -1,0 +1,215 @@
+"""MDP and MoCo from the command line: interrupted, on two processes, as a start for other runs, wrongly asked for."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny_run
+from multiseg.cli import main
+from multiseg.methods.base import SegmentationMethod
+from multiseg.methods.mdp import MDP
+from multiseg.methods.moco import MoCo
+from multiseg.run_folder import read_checkpoint
+
+VIEWS = ["--data.views.size", "[64, 96]"]
+SMALL = [*VIEWS, "--method.projection_channels", "16"]
+RECIPES: dict[str, list[str]] = {
+    "mdp": ["mdp", *SMALL, "--method.bank.batches", "3"],
+    "regions": [
+        "mdp",
+        *SMALL,
+        "--method.bank",
+        "{class_path: multiseg.losses.prototype_bank.RegionBank, init_args: {images: 10}}",
+    ],
+    "pixels": ["mdp", "pixel_to_pixel", *SMALL],
+    "moco": ["moco", *SMALL, "--method.queue", "32"],
+}
+
+
+def run_command(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "log.csv").open()))
+
+
+@pytest.fixture(scope="module")
+def finished_runs(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("pretraining")
+    for name in ("mdp", "moco"):
+        arguments = [*RECIPES[name], *tiny_run.arguments(data_roots), "--trainer.checkpoint_every", 1]
+        assert run_command("train", *arguments, "--run", root / name, "--quiet") == 0
+    return {name: root / name for name in ("mdp", "moco")}
+
+
+def test_a_run_has_scores_by_nearest_prototypes_and_losses_of_both_parts(finished_runs: dict[str, Path]) -> None:
+    run = finished_runs["mdp"]
+    for row in rows(run):
+        assert float(row["loss"]) == pytest.approx(float(row["loss/views"]) + float(row["loss/mixed"]), rel=1e-4)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["method"] == "MDP" and metrics["step"] == 8
+    assert all(0 <= metrics["datasets"][name]["mIoU"] <= 100 for name in ("town", "park"))
+    assert run_command("evaluate", run) == 0
+
+
+def test_the_model_is_lean_and_the_checkpoint_has_everything(finished_runs: dict[str, Path]) -> None:
+    state = read_checkpoint(finished_runs["mdp"] / "checkpoints" / "last.ckpt")["state_dict"]
+    assert {"bank.sums", "bank.counts", "bank.position", "prototypes"} <= state.keys()
+    assert int(state["bank.position"]) == 8 % 3
+    left_out = state.keys() - weights(finished_runs["mdp"]).keys()
+    assert left_out and all(name.startswith(("key.", "bank.")) for name in left_out)
+    queue = read_checkpoint(finished_runs["moco"] / "checkpoints" / "last.ckpt")["queue"]
+    assert queue["keys"].shape == (32, 16)
+
+
+@pytest.mark.parametrize("name", ["mdp", "moco"])
+@pytest.mark.parametrize("step", [3, 4, 6])
+def test_resuming_at_any_step_ends_the_same(
+    name: str,
+    step: int,
+    finished_runs: dict[str, Path],
+    train_arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Weights, key encoder, bank or queue, and the log."""
+
+    class PowerCut(Exception):
+        pass
+
+    kind: type[SegmentationMethod] = {"mdp": MDP, "moco": MoCo}[name]
+    original = kind.training_step
+
+    def breaking(self: SegmentationMethod, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.trainer.global_step == step:
+            raise PowerCut
+        return original(self, batch, batch_idx)
+
+    arguments = ["train", *RECIPES[name], *train_arguments, "--run", tmp_path / "cut", "--quiet"]
+    arguments += ["--trainer.checkpoint_every", 1]
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "training_step", breaking)
+        with pytest.raises(PowerCut):
+            run_command(*arguments)
+    assert run_command(*arguments, "--resume") == 0
+    whole, cut = (read_checkpoint(run / "checkpoints" / "last.ckpt") for run in (finished_runs[name], tmp_path / "cut"))
+    for entry in whole["state_dict"]:
+        assert torch.equal(whole["state_dict"][entry], cut["state_dict"][entry]), entry
+    assert (tmp_path / "cut" / "log.csv").read_text() == (finished_runs[name] / "log.csv").read_text()
+    if name == "moco":
+        assert all(torch.equal(whole["queue"][part], cut["queue"][part]) for part in ("keys", "position"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_train_like_one(name: str, train_arguments: list[str], tmp_path: Path) -> None:
+    """The same losses, weights (and so gradients), key encoder, prototypes and bank, at the same global batch."""
+    arguments = [*RECIPES[name], *train_arguments, "--steps", "3", "--method.network.decoder.dropout", "0"]
+    command = [sys.executable, "-m", "multiseg", "train", *arguments, "--run", str(tmp_path / "two")]
+    two = subprocess.Popen(
+        [*command, "--devices", "2", "--trainer.accelerator", "cpu"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert run_command("train", *arguments, "--run", tmp_path / "one", "--quiet") == 0
+    output = two.communicate(timeout=180)[0]
+    assert two.returncode == 0, output
+    first, second = (read_checkpoint(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("one", "two"))
+    assert first["state_dict"].keys() == second["state_dict"].keys()
+    for entry, value in first["state_dict"].items():
+        other = second["state_dict"][entry]
+        torch.testing.assert_close(value, other, rtol=2e-3, atol=5e-4, msg=lambda m, n=entry: f"{n}: {m}")
+    for row, same in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        for key in (key for key in row if key.startswith("loss")):
+            assert float(row[key]) == pytest.approx(float(same[key]), rel=1e-3)
+
+
+def test_keys_follow_once_an_update_also_where_batches_are_accumulated(
+    train_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = []
+    from multiseg.networks.momentum_encoder import MomentumEncoder
+
+    original = MomentumEncoder.follow
+    monkeypatch.setattr(MomentumEncoder, "follow", lambda self, *rest: (followed.append(1), original(self, *rest))[1])
+    arguments = [*RECIPES["mdp"], *train_arguments, "--trainer.accumulate", "2", "--method.momentum", "0"]
+    assert run_command("train", *arguments, "--run", tmp_path / "run", "--quiet") == 0
+    assert len(followed) == 8
+    state = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["state_dict"]
+    for part in ("network", "projection"):
+        names = [name for name in state if name.startswith(f"{part}.") and name.endswith("weight")]
+        assert names and all(torch.equal(state[name], state[f"key.encoder.{name}"]) for name in names)
+
+
+@pytest.mark.parametrize("name", ["mdp", "moco"])
+@pytest.mark.parametrize("part", ["backbone", "network"])
+def test_it_is_a_start_for_other_runs(
+    name: str, part: str, finished_runs: dict[str, Path], train_arguments: list[str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What the other run starts from are the query encoder's weights."""
+    from multiseg import training
+
+    started: dict[str, torch.Tensor] = {}
+    original = training.initialize
+
+    def spy(method: SegmentationMethod, init: Any) -> None:
+        original(method, init)
+        started.update({key: value.clone() for key, value in method.state_dict().items()})
+
+    monkeypatch.setattr(training, "initialize", spy)
+    options = ["--init.weights", finished_runs[name], "--init.part", part, "--steps", "1"]
+    assert run_command("train", "multi_head", *train_arguments, *options, "--run", tmp_path / "run", "--quiet") == 0
+    trained = weights(finished_runs[name])
+    backbone = [key for key in trained if key.startswith("network.backbone.") and "num_batches" not in key]
+    assert backbone and all(torch.equal(started[key], trained[key]) for key in backbone)
+    decoder = [key for key in trained if key.startswith("network.decoder.") and key.endswith("weight")]
+    assert all(torch.equal(started[key], trained[key]) for key in decoder) == (part == "network")
+
+
+def test_moco_predicts_nothing_and_says_so(finished_runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("evaluate", finished_runs["moco"]) == 2
+    message = capsys.readouterr().err
+    assert "no taxonomy" in message and len(message.strip().splitlines()) <= 2
+    assert run_command("report", finished_runs["moco"], finished_runs["mdp"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["multi_head", "--data.views", "{size: [32, 32]}"], "MultiHead trains on crops, not on views"),
+        (["mdp", "--data.views", "null"], "MDP contrasts views of images: add data.views"),
+        (["mdp", "--data.views.siez", "[3, 3]"], "data.views has no key 'siez'; did you mean 'size'?"),
+        (["mdp", "--data.views.mixing.kind", "regoin"], "data.views"),
+        (["mdp", "--method.contrast", "pixel"], "contrast"),
+        (["mdp", "--method.bank.batches", "0"], "batches must be at least 1"),
+        (["mdp", "--method.coding.alpha", "2"], "alpha must lie in"),
+        (["moco", "--method.queue", "0"], "queue"),
+    ],
+)
+def test_wrong_requests_get_one_line(
+    arguments: list[str], message: str, train_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, *rest = arguments
+    assert run_command("train", recipe, *train_arguments, *rest, "--run", tmp_path / "run") == 2
+    told = capsys.readouterr().err.strip()
+    assert message in told and len(told.splitlines()) <= 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_lightly_the_message_says_what_to_install(
+    train_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lightly.loss", None)
+    assert run_command("train", *RECIPES["moco"], *train_arguments, "--run", tmp_path / "run") == 2
+    assert "pip install 'multiseg[moco]'" in capsys.readouterr().err
