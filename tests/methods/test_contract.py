@@ -16,10 +16,12 @@ from multiseg.methods.base import Inference, SegmentationMethod
 from multiseg.methods.by_name import ByName
 from multiseg.methods.cdcl import CDCL
 from multiseg.methods.label_remap import LabelRemap
+from multiseg.methods.mdp import MDP
+from multiseg.methods.moco import MoCo
 from multiseg.methods.multi_head import MultiHead
 from multiseg.methods.supervised import Supervised
 from multiseg.methods.universal import Universal
-from tiny_methods import PARK, TOWN, make, make_batch, step
+from tiny_methods import PARK, TOWN, make, make_batch, make_views, step
 
 METHODS = [Supervised, MultiHead, CDCL, ByName, LabelRemap, Universal]
 
@@ -47,7 +49,7 @@ def test_every_parameter_gets_a_gradient_whatever_datasets_are_present(kind: typ
     assert not without
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", [*METHODS, MDP])
 def test_state_round_trip_predicts_the_same(kind: type[SegmentationMethod]) -> None:
     method = make(kind).eval()
     other = make(kind).eval()
@@ -59,7 +61,7 @@ def test_state_round_trip_predicts_the_same(kind: type[SegmentationMethod]) -> N
         assert torch.equal(method.logits(images, name), other.logits(images, name))
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", [*METHODS, MDP])
 def test_predicts_in_each_taxonomy_at_the_asked_size(kind: type[SegmentationMethod]) -> None:
     method = make(kind).eval()
     for name, space in method.taxonomies.items():
@@ -168,6 +170,16 @@ def test_a_padded_batch_trains_and_predicts_on_an_accelerator(kind: type[Segment
     with torch.autocast("cuda", torch.bfloat16):
         step(method, batch).backward()
         method.eval().predict_labels(batch.images, (50, 77), next(iter(method.taxonomies)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", [MDP, MoCo])
+def test_views_train_on_an_accelerator(kind: type[SegmentationMethod]) -> None:
+    method = make(kind).train().cuda()
+    batch = make_views([TOWN, PARK]).pin_memory().to("cuda", non_blocking=True)
+    with torch.autocast("cuda", torch.bfloat16):
+        step(method, batch).backward()
+    assert all(torch.isfinite(parameter).all() for parameter in method.parameters())
 
 
 def test_inference_options_reach_the_prediction() -> None:

@@ -39,7 +39,9 @@ def list_datasets(as_json: bool) -> int:
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
-    """Scores of a run, one row a dataset."""
+    """Scores of a run, one row a dataset; nothing where it has none."""
+    if not metrics["datasets"]:
+        return
     counted = any("GFLOPs" in scores for scores in metrics["datasets"].values())
     cost = ["GFLOPs an image"] if counted else []
     columns = ["dataset", "mIoU", "mean accuracy", "pixel accuracy", *cost, "absent classes"]
