@@ -128,3 +128,14 @@ def test_its_tables_do_not_travel() -> None:
     copy = pickle.loads(pickle.dumps(space))
     assert copy == space
     assert copy.from_raw(np.array([[60_000]])).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("union", [disjoint_union, union_by_name])
+def test_one_table_for_images_of_many_datasets(union: object) -> None:
+    spaces = [space("a", "road", "sky", "car"), LabelSpace("photos", ()), space("b", "sky")]
+    joined = union(spaces)  # type: ignore[operator]
+    table = joined.lookup()
+    assert table.shape == (3, 4)
+    for row, own in zip(table, spaces, strict=True):
+        assert row[: len(own)].tolist() == list(joined.tables[own.name])
+        assert (row[len(own) :] == IGNORE).all() and row[IGNORE] == IGNORE

@@ -259,6 +259,16 @@ class Union:
         """A dataset's contiguous ids to the union's; `IGNORE` stays. Shape: (H, W) to (H, W)."""
         return np.array([*self.tables[dataset], IGNORE], np.int16)[labels]
 
+    def lookup(self) -> NDArray[np.int64]:
+        """All tables as one, for images of many datasets at a time: a row for each, filled up with `IGNORE`. There is
+        always one more column than classes: as the last one it serves `IGNORE`, which is -1.
+
+        Shape: (datasets, largest number of classes + 1).
+        """
+        columns = max(map(len, self.tables.values()), default=0) + 1
+        rows = [[*table, *[IGNORE] * (columns - len(table))] for table in self.tables.values()]
+        return np.array(rows, np.int64)
+
 
 def disjoint_union(spaces: Sequence[LabelSpace]) -> Union:
     """Every (dataset, class) pair is a class of its own: two datasets' "wall" are two classes (MDP, section 3.1)."""

@@ -29,7 +29,6 @@ from multiseg.instantiation import Experiment, Initialization, TrainerSettings, 
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
 from multiseg.networks.dataset_norm import compile_network
-from multiseg.networks.segmentation_network import SegmentationNetwork
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
 from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
@@ -172,8 +171,8 @@ def _fit(
         synchronize_norms(method) if on_cpu else convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
     method.to(memory_format=torch.channels_last)
     if settings.compile:
-        for network in (entry for entry in method.modules() if isinstance(entry, SegmentationNetwork)):
-            compile_network(network)
+        for module in method.compilable:
+            compile_network(module)
     started = time.monotonic()
     try:
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)

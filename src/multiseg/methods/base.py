@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from multiseg.batch import Batch
@@ -121,6 +121,11 @@ class SegmentationMethod(LightningModule):
     def taxonomies(self) -> Mapping[str, LabelSpace]:
         """The label spaces in which it can predict, by name. A training dataset among them is evaluated."""
         return self.spaces
+
+    @property
+    def compilable(self) -> list[nn.Module]:
+        """The modules that torch.compile is worth its time for."""
+        return [self.network]
 
     def known_relations(self) -> list[Relation]:
         """How the classes of taxonomies that are no dataset's relate to those of the training datasets."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from multiseg.batch import Batch, ViewBatch
+from multiseg.batch import ViewBatch
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE, LabelSpace, disjoint_union, union_by_name
 from multiseg.losses.base import ClassMeans, LossSum, Prototypes, class_means, merge_means
@@ -36,15 +36,13 @@ class MDP(SegmentationMethod):
 
         L = ½ [L(x̂, ŷ, P(x̄)) + L(x̄, ȳ, P(x̂))] + w · Σ_m λ_m L(x̃, y_m, P(x̂, x̄)),
 
-    each L the mean over all pixels of the global batch that take part. The network is then fine-tuned from
-    `--init.weights RUN`. As it stands it segments, too, each pixel by the nearest prototype of a class of its dataset:
-    that is what validation shows.
+    each L the mean over all pixels of the global batch that take part. Predictions, as in validation, take the nearest
+    prototype of the dataset's classes; what the network is for is `--init.weights RUN` of another run.
 
     Args:
         spaces, network, **common: see `SegmentationMethod`. The network has no auxiliary head.
-        contrast: "prototypes", or "pixels" for the baseline of section 3.2: Eq. 2 in place of Eq. 4. The bank is then
-            for validation only, and there is no mixed view.
-        union: "disjoint", or "by_name": classes of the same name are one.
+        contrast: "pixels" is the baseline of section 3.2: Eq. 2 for Eq. 4, the bank for validation only, no mixed view.
+        union: "by_name": classes of the same name are one.
         bank: makes the memory.
         coding: sparse coding; None for Eq. 4.
         temperature: τ.
@@ -84,15 +82,11 @@ class MDP(SegmentationMethod):
             raise MultisegError(f"mdp: the temperature must be positive, not {temperature}.")
         self.contrast, self.coding, self.temperature = contrast, coding, temperature
         self.mixed_weight, self.confidence = mixed_weight, confidence
-        labelled = [space for space in spaces if len(space)]
-        joined = (disjoint_union if union == "disjoint" else union_by_name)(labelled)
+        joined = (disjoint_union if union == "disjoint" else union_by_name)(spaces)
         self.union = joined.space
         self.places = {space.name: place for place, space in enumerate(spaces)}
-        tables = torch.full((len(spaces), max(map(len, spaces)) + 1), IGNORE)  # the last entry serves IGNORE = -1
-        for name, table in joined.tables.items():
-            tables[self.places[name], : len(table)] = torch.tensor(table)
         self.tables: Tensor
-        self.register_buffer("tables", tables, persistent=False)
+        self.register_buffer("tables", torch.from_numpy(joined.lookup()), persistent=False)
         try:
             self.projection = Projection(network.channels, projection_channels, projection_channels)
             self.key = MomentumEncoder(PixelEncoder(self.network, self.projection), momentum)
@@ -103,6 +97,10 @@ class MDP(SegmentationMethod):
         self.known: Tensor
         self.register_buffer("prototypes", torch.zeros(len(self.union), projection_channels))
         self.register_buffer("known", torch.zeros(len(self.union), dtype=torch.bool))
+
+    @property
+    def compilable(self) -> list[nn.Module]:
+        return [self.network, self.key.encoder]
 
     @property
     def taxonomies(self) -> Mapping[str, LabelSpace]:
@@ -124,8 +122,7 @@ class MDP(SegmentationMethod):
             means = [class_means(key, label, IGNORE) for key, label in zip(keys, labels, strict=True)]
             packed = [self._gathered(own, len(batch)) for own in (*means, merge_means(*means))]
             of_first, of_second, of_both = self.bank.with_batch(*packed)
-            for view, key, label in zip(views, keys, labels, strict=True):
-                self._label_confident(view, key, label, of_both)
+            self._label_confident(batch, keys, labels, of_both)
             if self.contrast == "pixels":
                 losses = [
                     pixel_contrast(queries[own], labels[own], keys[other], labels[other], self.temperature, IGNORE)
@@ -178,11 +175,13 @@ class MDP(SegmentationMethod):
     ) -> LossSum:
         return prototype_contrast(embeddings, labels, prototypes, self.temperature, IGNORE, self.coding, shares)
 
-    def _label_confident(self, view: Batch, keys: Tensor, labels: Tensor, prototypes: Prototypes) -> None:
-        """Fills in the labels of images that have none."""
-        rows = [row for row, space in enumerate(view.spaces) if not len(space)]
-        if rows:
-            labels[rows] = confident_classes(keys[rows], prototypes, self.temperature, self.confidence)
+    def _label_confident(
+        self, batch: ViewBatch, keys: Sequence[Tensor], labels: Sequence[Tensor], prototypes: Prototypes
+    ) -> None:
+        """Fills in the labels of images that have none, in each of the views."""
+        if rows := [row for row, space in enumerate(batch.first.spaces) if not len(space)]:
+            for key, label in zip(keys, labels, strict=True):
+                label[rows] = confident_classes(key[rows], prototypes, self.temperature, self.confidence)
 
     def _gathered(self, means: ClassMeans, images: int) -> tuple[Tensor, ...]:
         packed = self.bank.pack(means, images)

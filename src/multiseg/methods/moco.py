@@ -89,6 +89,10 @@ class MoCo(SegmentationMethod):
         self.contrast = NTXentLoss(temperature, (queue, projection_channels), gather_distributed=True)
 
     @property
+    def compilable(self) -> list[nn.Module]:
+        return [self.network.backbone, self.key.encoder]
+
+    @property
     def taxonomies(self) -> Mapping[str, LabelSpace]:
         return {}
 
