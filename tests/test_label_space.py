@@ -76,7 +76,6 @@ def test_more_than_255_classes_leave_no_hole_at_255() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: LabelSpace("x", ()),
         lambda: LabelSpace("x", (LabelClass("a", (0,), (0, 0, 0)), LabelClass("a", (1,), (0, 0, 0)))),
         lambda: LabelSpace("x", (LabelClass("a", (0,), (0, 0, 0)), LabelClass("b", (0,), (0, 0, 0)))),
         lambda: LabelSpace("x", (LabelClass("a", (0,), (0, 0, 0)),), (0,)),
