@@ -25,7 +25,7 @@ def composed(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def tiny(name: str, reader: str | None, folder: Path) -> str:
-    reader = reader or (name if name in fake_trees.WRITERS else "folder")
+    reader = reader or (name if fake_trees.has_writer(name) else "folder")
     return f"{name}:{reader}={fake_trees.write(reader, folder / name)}"
 
 
