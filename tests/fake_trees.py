@@ -7,6 +7,7 @@ holds every class and every ignored value.
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -128,6 +129,14 @@ def write_panoptic(root: Path) -> Path:
     return write_pictures(all_layouts()["panoptic"], root, [0, *(category["id"] for category in CATEGORIES)])
 
 
+def write_voc(root: Path) -> Path:
+    """With the split `trainaug`, which has no images here but those of `train`."""
+    write_layout("voc", root)
+    (masks,) = root.rglob("SegmentationClass")
+    shutil.copytree(masks, masks.with_name("SegmentationClassAug"))
+    return root
+
+
 def write_pictures(layout: Layout, root: Path, raw_ids: Sequence[int]) -> Path:
     """Two pictures to train on and one to evaluate, with every one of these ids in every mask."""
     values = np.array(raw_ids, np.int32)
@@ -150,6 +159,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "labelmefacade": write_labelmefacade,
     "labelmefacade_swapped": write_labelmefacade,
     "panoptic": write_panoptic,
+    "voc": write_voc,
 }
 
 

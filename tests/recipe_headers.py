@@ -1,8 +1,9 @@
-"""What the comment at the top of a recipe says: lines, and the command that composes it."""
+"""What the comment at the top of a recipe says: lines, and the command that composes it; and how two such differ."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,3 +53,18 @@ def composition_of(path: Path) -> Composition:
     given = make_parser().parse_args(plain)
     short = [(key, getattr(given, name)) for name, key in SHORT_OPTIONS.items() if getattr(given, name) is not None]
     return Composition(given.recipes, given.data, [*short, *overrides])
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a configuration by dotted key."""
+    if isinstance(node, dict) and node:
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else name)
+    else:
+        yield key, node
+
+
+def differing(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys in which two configurations differ, and the values of both; None where one does not say."""
+    one, two = dict(leaves(first)), dict(leaves(second))
+    return {key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)}

@@ -1,9 +1,8 @@
-"""Recipes of the rows of papers' tables: rows differ in what the table says and in nothing else."""
+"""Recipes of the rows of CDCL's tables: rows differ in what the table says and in nothing else."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +19,7 @@ from multiseg.instantiation import build_method
 from multiseg.methods.label_remap import LabelRemap
 from multiseg.networks.pixel_classifier import PixelClassifier
 from multiseg.taxonomy.relations import Relation
-from recipe_headers import command_of, composition_of
+from recipe_headers import command_of, composition_of, differing, leaves
 
 CDCL = sorted(name.removeprefix("cdcl/") for name in shipped_recipes() if name.startswith("cdcl/"))
 ROWS = [name for name in CDCL if name.startswith("table_")]
@@ -40,18 +39,9 @@ def datasets_of(name: str) -> list[str]:
     return list(config_of(name)["data"]["datasets"])
 
 
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict) and node:
-        for name, value in node.items():
-            yield from leaves(value, f"{key}.{name}" if key else name)
-    else:
-        yield key, node
-
-
 def differences(first: str, second: str) -> dict[str, tuple[Any, Any]]:
     """The keys in which two rows differ, and the values of both; None where one does not say."""
-    one, two = (dict(leaves(config_of(name))) for name in (first, second))
-    return {key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)}
+    return differing(config_of(first), config_of(second))
 
 
 def spaces_of(name: str) -> dict[str, Any]:

@@ -23,6 +23,9 @@ _CONTAINERS = ("state_dict_ema", "model_ema", "teacher", "state_dict", "model")
 #: What wrappers of a module leave in the names of its tensors.
 _WRAPPERS = re.compile(r"^module\.|\b_orig_mod\.")
 
+#: The encoder of keys in checkpoints of MoCo. It only follows the encoder of queries, which is the one that is meant.
+_FOLLOWER = re.compile(r"\bencoder_k\.")
+
 
 class Mismatch(NamedTuple):
     """A tensor whose shape differs between file and module."""
@@ -174,7 +177,7 @@ def _spellings(name: str) -> Iterator[str]:
 
 
 def _best_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor], spellings: Mapping[str, str]) -> str:
-    """The prefix under which most tensors fit by name and shape; of equals the shortest."""
+    """The prefix under which most tensors fit by name and shape; of equals one that follows none, then the shortest."""
     votes: Counter[str] = Counter()
     for file_name, value in state.items():
         parts = file_name.split(".")
@@ -182,7 +185,11 @@ def _best_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor], spellin
             name = spellings.get(".".join(parts[count:]))
             if name is not None and own[name].shape == value.shape:
                 votes["".join(part + "." for part in parts[:count])] += 1
-    return min(votes, key=lambda prefix: (-votes[prefix], len(prefix), prefix), default="")
+
+    def order(prefix: str) -> tuple[Any, ...]:
+        return -votes[prefix], _FOLLOWER.search(prefix) is not None, len(prefix), prefix
+
+    return min(votes, key=order, default="")
 
 
 def _shorten(names: Sequence[str], limit: int = 4) -> str:

@@ -75,6 +75,28 @@ def test_a_plain_timm_checkpoint_fits_whole(name, tmp_path, caplog):
         torch.testing.assert_close(backbone(images)[-1], features[-1])
 
 
+@pytest.mark.parametrize("order", ["as MoCo writes it", "sorted", "backwards"])
+def test_of_a_checkpoint_of_moco_the_query_encoder_is_taken(order, tmp_path, caplog):
+    """The key encoder beside it fits as well, but only follows it."""
+    query, key = (timm.create_model("resnet18", num_classes=0).state_dict() for _ in range(2))
+    state = {"module.queue": torch.randn(128, 64), "module.queue_ptr": torch.zeros(1, dtype=torch.long)}
+    for name, encoder in (("encoder_q", query), ("encoder_k", key)):
+        state |= {f"module.{name}.{entry}": value for entry, value in encoder.items()}
+        state |= {f"module.{name}.fc.{layer}.weight": torch.randn(512, 512) for layer in (0, 2)}
+    if order != "as MoCo writes it":
+        state = {name: state[name] for name in sorted(state, reverse=order == "backwards")}
+    torch.save({"epoch": 800, "arch": "resnet18", "state_dict": state}, tmp_path / "moco.pth.tar")
+    with caplog.at_level(logging.WARNING):
+        backbone = Backbone("resnet18", weights=str(tmp_path / "moco.pth.tar"))
+    assert caplog.text == ""  # complete
+    loaded = backbone.features.state_dict()
+    assert loaded.keys() == query.keys()
+    for name, value in loaded.items():
+        assert torch.equal(value, query[name]), name
+    weights = [name for name in loaded if name.endswith("conv1.weight")]
+    assert len(weights) == 9 and not any(torch.equal(loaded[name], key[name]) for name in weights)
+
+
 def test_the_backbone_of_a_run_fits(tmp_path):
     source = Backbone("test_resnet")
     (tmp_path / "model").mkdir()
