@@ -65,8 +65,15 @@ def evaluate_run(run: RunFolder, given: Namespace) -> int:
 
 
 def make_predictor(run: RunFolder, given: Namespace) -> Predictor:
-    """The run's model, to predict as the command line says."""
+    """The run's model, to predict as the command line says.
+
+    Raises:
+        MultisegError: its method learns no classes.
+    """
     model = load_model(run)
+    if not model.method.taxonomies:
+        name = type(model.method).__name__
+        raise MultisegError(f"{name} predicts no classes: train another method from it with --init.weights {run.path}.")
     inference = model.method.inference
     if given.scales:
         inference = replace(inference, scales=tuple(given.scales))
