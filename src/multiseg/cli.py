@@ -545,7 +545,7 @@ def _add_bench(commands: Any) -> None:
         commands,
         "bench",
         _bench,
-        "speed against named peers, as ratios measured in one run",
+        "speed, and memory, against named peers, as ratios measured in one run",
         "multiseg bench confusion_matrix --json bench.json",
     )
     command.add_argument("names", nargs="*", metavar="NAME", help="default: all")

@@ -1,18 +1,23 @@
-"""Comparing the speed of our code with that of named peers, in one run.
+"""Comparing the speed of our code with that of named peers, in one run, and where asked the memory that it takes.
 
 All sides take turns, so that a busy machine slows them alike; what counts is the ratio of the medians. Before the clock
-starts all must have given the same answer.
+starts all must have given the same answer. Memory is measured once, before the clock starts.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
+import os
 import pkgutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -32,6 +37,11 @@ class Comparison:
         same: whether two answers agree; unequal work must not be timed.
         goal: how many times faster than `goal_peer` we want to be; None: only to be reported.
         goal_peer: one of `peers`.
+        memory: also compare how much memory the sides take.
+        memory_goal: at most which share of the memory of `goal_peer` ours may take; asks for `memory`, too.
+        device: where the sides work.
+        repeats: timed turns a side, where it is not the usual number.
+        parts: what ours consists of, by name: timed in the same turns, for a breakdown.
     """
 
     name: str
@@ -41,6 +51,11 @@ class Comparison:
     same: Callable[[Any, Any], bool]
     goal: float | None = None
     goal_peer: str | None = None
+    memory: bool = False
+    memory_goal: float | None = None
+    device: str = "cpu"
+    repeats: int | None = None
+    parts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,38 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Of a comparison, the most bytes each side held on top of what was there before it ran.
+
+    Args:
+        goal: at most which share of the goal's peer we may take.
+        goal_peer: which.
+        ours: our bytes.
+        peers: the bytes of the peers, by name.
+    """
+
+    goal: float | None
+    goal_peer: str | None
+    ours: int
+    peers: dict[str, int]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """By peer, our bytes over the peer's."""
+        return {name: self.ours / max(size, 1) for name, size in self.peers.items()}
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is reached; None without one, or without the peer it names."""
+        if self.goal is None or self.goal_peer not in self.peers:
+            return None
+        return self.shares[self.goal_peer] <= self.goal
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "shares": self.shares, "met": self.met}
+
+
+@dataclass(frozen=True)
 class Result:
     """What `measure` found.
 
@@ -71,6 +118,8 @@ class Result:
         ours: our time.
         peers: the times of the peers, by name.
         missing: peers that are not installed.
+        parts: the times of what ours consists of, by name.
+        memory: None where nobody asked.
     """
 
     name: str
@@ -81,6 +130,8 @@ class Result:
     ours: Timing
     peers: dict[str, Timing]
     missing: tuple[str, ...]
+    parts: dict[str, Timing] = field(default_factory=dict)
+    memory: Memory | None = None
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -95,30 +146,35 @@ class Result:
         return self.ratios[self.goal_peer] >= self.goal
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "ratios": self.ratios, "met": self.met}
+        out = {**asdict(self), "ratios": self.ratios, "met": self.met, "memory": self.memory and self.memory.to_json()}
+        return {key: value for key, value in out.items() if value or key not in ("parts", "memory")}
 
 
-def measure(comparison: Comparison, repeats: int = 15, warmup: int = 2) -> Result:
+def measure(comparison: Comparison, repeats: int | None = None, warmup: int = 2) -> Result:
     """Times a comparison, the sides taking turns.
 
     Args:
         comparison: what to time.
-        repeats: timed turns a side, at least two.
+        repeats: timed turns a side, at least two; None for those of the comparison, or else 15.
         warmup: untimed turns a side, after the one whose answers are compared.
 
     Raises:
         MultisegError: a peer's answer is not ours.
     """
     installed = _installed_and_equal(comparison)
-    sides = [comparison.ours, *(comparison.peers[name] for name in installed)]
+    repeats = repeats or comparison.repeats or 15
+    memory = _memory(comparison, installed) if comparison.memory or comparison.memory_goal is not None else None
+    wait = _waiting(comparison.device)
+    sides = [comparison.ours, *(comparison.peers[name] for name in installed), *comparison.parts.values()]
     seconds: list[list[float]] = [[] for _ in sides]
     for turn in range(warmup + repeats):
         for side, times in zip(sides, seconds, strict=True):
             start = time.perf_counter()
             side()
+            wait()
             if turn >= warmup:
                 times.append(time.perf_counter() - start)
-    ours, *peers = (_timing(times) for times in seconds)
+    ours, *others = (_timing(times) for times in seconds)
     return Result(
         name=comparison.name,
         what=comparison.what,
@@ -126,9 +182,63 @@ def measure(comparison: Comparison, repeats: int = 15, warmup: int = 2) -> Resul
         goal_peer=comparison.goal_peer,
         repeats=repeats,
         ours=ours,
-        peers=dict(zip(installed, peers, strict=True)),
+        peers=dict(zip(installed, others[: len(installed)], strict=True)),
         missing=tuple(name for name in comparison.peers if name not in installed),
+        parts=dict(zip(comparison.parts, others[len(installed) :], strict=True)),
+        memory=memory,
     )
+
+
+def peak_memory(work: Callable[[], Any], device: str = "cpu") -> int:
+    """The most bytes of tensors that a job holds at a time, on top of what was there before.
+
+    On a CPU all that PyTorch's allocator gives out to this thread counts, temporaries inside operators included; what
+    a library such as oneDNN reserves by itself does not.
+
+    Args:
+        work: the job. What it returns is part of it.
+        device: "cpu" or a CUDA device.
+    """
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or else it reports on standard error that it starts and stops
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    # the averages that the profiler offers merge an operator's allocations; the trace has each one
+    with tempfile.TemporaryDirectory(prefix="multiseg-bench-") as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        trace = json.loads(path.read_bytes())["traceEvents"]
+    changes = sorted((event for event in trace if event.get("name") == "[memory]"), key=lambda event: event["ts"])
+    held = [change["args"]["Total Allocated"] for change in changes]
+    # the total counts from the start of the process: earlier jobs may have left something
+    return max(held) - (held[0] - changes[0]["args"]["Bytes"]) if changes else 0
+
+
+def _memory(comparison: Comparison, installed: Sequence[str]) -> Memory:
+    return Memory(
+        comparison.memory_goal,
+        comparison.goal_peer,
+        peak_memory(comparison.ours, comparison.device),
+        {name: peak_memory(comparison.peers[name], comparison.device) for name in installed},
+    )
+
+
+def _waiting(device: str) -> Callable[[], None]:
+    """Waits until a device has done all that it was given."""
+    if device == "cpu":
+        return lambda: None
+    import torch
+
+    return partial(torch.cuda.synchronize, device)
 
 
 def _installed_and_equal(comparison: Comparison) -> list[str]:
@@ -174,18 +284,32 @@ def discover(wanted: Sequence[str] = ()) -> dict[str, Callable[[], list[Comparis
 
 
 def table(results: Sequence[Result]) -> Table:
-    """For the terminal: a row a peer, with the medians and their ratio; the quartiles are in the JSON."""
+    """For the terminal: a row a peer, with the medians and their ratio, and a row a part; quartiles are in the JSON."""
     out = Table("benchmark", "peer", "theirs, ms", "ours, ms", "faster", "goal")
+    with_memory = any(result.memory for result in results)
+    for heading in ("theirs, MB", "ours, MB", "share", "goal") if with_memory else ():
+        out.add_column(heading)
     for result in results:
         job, ours = f"{result.name}\n[dim]{result.what}[/dim]", f"{1e3 * result.ours.median:.2f}"
         for name, timing in result.peers.items():
             is_goal = result.goal is not None and name == result.goal_peer
             goal = f"{result.goal:g}× {'reached' if result.met else 'missed'}" if is_goal else ""
             ratio = f"{result.ratios[name]:.1f}×"
-            out.add_row(job, name, f"{1e3 * timing.median:.2f}", ours, ratio, goal)
+            out.add_row(job, name, f"{1e3 * timing.median:.2f}", ours, ratio, goal, *_memory_cells(result.memory, name))
         for name in result.missing:
             out.add_row(job, name, "not installed", ours, "", "")
+        for name, timing in result.parts.items():
+            share = f"{timing.median / result.ours.median:.1%} of ours"
+            out.add_row("", f"of ours: {name}", "", f"{1e3 * timing.median:.2f}", share, "")
     return out
+
+
+def _memory_cells(memory: Memory | None, peer: str) -> list[str]:
+    if memory is None:
+        return []
+    is_goal = memory.goal is not None and peer == memory.goal_peer
+    goal = f"{memory.goal:g} {'reached' if memory.met else 'missed'}" if is_goal else ""
+    return [f"{memory.peers[peer] / 1e6:.1f}", f"{memory.ours / 1e6:.1f}", f"{memory.shares[peer]:.2f}", goal]
 
 
 def to_json(results: Sequence[Result]) -> str:

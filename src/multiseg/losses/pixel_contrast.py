@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from multiseg.losses.base import LossSum, class_means, log_partition, pixel_list
+from multiseg.losses.base import LossSum, class_means, contrast, pixel_list
 
 
 def pixel_contrast(
@@ -42,7 +42,7 @@ def pixel_contrast(
     if not len(known):
         return LossSum(f.float().sum() * 0, f.new_zeros((), dtype=torch.float32))
     takes_part = (labels != ignore) & (known[place] == pairs)
-    denominators = log_partition(f, pixel_list(keys), (key_labels != ignore).flatten(1), temperature)
-    positives = (f.to(denominators.dtype) * means.means[place]).sum(-1) / temperature
-    losses = torch.where(takes_part, denominators - positives, 0)
+    valid = (key_labels != ignore).flatten(1)
+    losses = contrast(f, lambda rows, _: means.means[place[:, rows]], pixel_list(keys), valid, temperature)
+    losses = torch.where(takes_part, losses, 0)
     return LossSum(losses.sum(), takes_part.sum().to(losses.dtype))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multiseg.losses.base import LossSum, Prototypes, log_partition, pixel_list
+from multiseg.losses.base import LossSum, Prototypes, contrast, log_partition, pixel_list
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,8 @@ def prototype_contrast(
     y = labels.flatten()
     takes_part = (y != ignore) & prototypes.known[y.clamp(min=0)]
     y = y.where(takes_part, 0)
-    denominators = log_partition(f, prototypes.entries, prototypes.valid, temperature)
-    targets = prototypes.classes[y] if coding is None else _codes(f.detach(), y, prototypes, coding)
-    losses = denominators - (f.to(denominators.dtype) * targets).sum(-1) / temperature
+    targets = _Targets(f.detach(), y, prototypes, coding)
+    losses = contrast(f, targets, prototypes.entries, prototypes.valid, temperature)
     weights = takes_part.to(losses.dtype)
     if shares is not None:
         weights = weights * shares.to(losses.dtype).repeat_interleave(labels[0].numel())
@@ -96,25 +95,41 @@ def confident_classes(embeddings: Tensor, prototypes: Prototypes, temperature: f
     return chosen.view(len(embeddings), *embeddings.shape[2:])
 
 
-@torch.no_grad()
-def _codes(f: Tensor, y: Tensor, prototypes: Prototypes, coding: SparseCoding) -> Tensor:
-    """The mean of prototypes that is each pixel's target. Shape: (N, D), (N,) to (N, D)."""
-    count = min(coding.count, len(prototypes.known) - 1)
-    if count < 1:
-        return prototypes.classes[y]
-    if coding.neighbours == "pixel":
-        similarity, others = _highest(f, prototypes, count, y)
-    else:
-        present, place = torch.unique(y, return_inverse=True)
-        of_class = _highest(prototypes.classes[present], prototypes, count, present)
-        similarity, others = of_class[0][place], of_class[1][place]
-    found = similarity > -torch.inf
-    number = found.sum(1, keepdim=True)
-    weights = found * ((1 - coding.alpha) / number.clamp(min=1))
-    own = torch.where(number > 0, coding.alpha, 1.0)
-    index = torch.cat([y[:, None], others], 1)
-    weights = torch.cat([own, weights], 1).to(prototypes.classes.dtype)
-    return F.embedding_bag(index, prototypes.classes, per_sample_weights=weights, mode="sum")
+class _Targets:
+    """The prototype of each pixel's class, or the mean of prototypes that is its code, some pixels at a time.
+
+    Args:
+        f: (N, D).
+        y: (N,) classes.
+        prototypes, coding: see `prototype_contrast`.
+    """
+
+    def __init__(self, f: Tensor, y: Tensor, prototypes: Prototypes, coding: SparseCoding | None) -> None:
+        self.f, self.y, self.prototypes, self.coding = f, y, prototypes, coding
+        self.count = 0 if coding is None else min(coding.count, len(prototypes.known) - 1)
+        self.of_class: Tensor | None = None
+        if coding is not None and coding.neighbours == "class" and self.count > 0:
+            present, self.place = torch.unique(y, return_inverse=True)
+            self.of_class = _highest(prototypes.classes[present], prototypes, self.count, present)[1]
+
+    def __call__(self, rows: slice, logits: Tensor) -> Tensor:
+        """Shape: (n, M) to (n, D)."""
+        y, (classes, known, entries, _) = self.y[rows], self.prototypes
+        if self.coding is None or self.count < 1:
+            return classes.index_select(0, y)
+        if self.of_class is not None:
+            others = self.of_class[self.place[rows]]
+        elif entries is classes:
+            others = logits.scatter_(1, y[:, None], -torch.inf).topk(self.count, 1).indices
+        else:
+            others = _highest(self.f[rows], self.prototypes, self.count, y)[1]
+        found = known[others] & (others != y[:, None])  # not so many where few are known
+        number = found.sum(1, keepdim=True)
+        weights = found * ((1 - self.coding.alpha) / number.clamp(min=1))
+        own = torch.where(number > 0, self.coding.alpha, 1.0)
+        index = torch.cat([y[:, None], others], 1)
+        weights = torch.cat([own, weights], 1).to(classes.dtype)
+        return F.embedding_bag(index, classes, per_sample_weights=weights, mode="sum")
 
 
 def _highest(f: Tensor, prototypes: Prototypes, count: int, other_than: Tensor | None) -> tuple[Tensor, Tensor]:

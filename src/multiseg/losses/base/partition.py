@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,42 +28,79 @@ def log_partition(queries: Tensor, keys: Tensor, valid: Tensor, temperature: flo
     costs two matrix products, as many as the plain expression with its backward.
 
     Args:
-        queries: (..., N, D), any float type; computed in float32.
-        keys: (..., M, D), likewise; they are constants: no gradient reaches them.
-        valid: (..., M) bool, which keys there are.
+        queries: (N, D) or (B, N, D), any float type; computed in float32.
+        keys: (M, D) or (B, M, D), likewise; they are constants: no gradient reaches them.
+        valid: (M,) or (B, M) bool, which keys there are.
         temperature: τ.
 
     Returns:
-        (..., N) float32. Where no key is valid the value means nothing.
+        (N,) or (B, N) float32. Where no key is valid the value means nothing.
     """
-    result: Tensor = _LogPartition.apply(queries, keys, valid, temperature)
+    result: Tensor = _Contrast.apply(queries, None, keys, valid, temperature)
     return result
 
 
-class _LogPartition(torch.autograd.Function):
+#: What the queries at some places are pulled to, (n, D) or (B, n, D), constants; also told f_i · k_j / τ of these
+#: queries, (n, M) or (B, n, M), which it may overwrite.
+Targets = Callable[[slice, Tensor], Tensor]
+
+
+def contrast(queries: Tensor, targets: Targets, keys: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """`log Σ_j exp(f_i · k_j / τ) - f_i · t_i / τ`, as `log_partition`.
+
+    Targets are made block by block, too, and the gradients of both terms are one tensor.
+
+    Args:
+        queries: see there.
+        targets: t.
+        keys: see there.
+        valid: see there.
+        temperature: τ.
+
+    Returns:
+        (N,) or (B, N) float32.
+    """
+    result: Tensor = _Contrast.apply(queries, targets, keys, valid, temperature)
+    return result
+
+
+class _Contrast(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, queries: Tensor, targets: Targets | None, keys: Tensor, valid: Tensor, temperature: float
+    ) -> Tensor:
         wide = torch.float64 if queries.dtype == torch.float64 else torch.float32
-        with torch.autocast(queries.device.type, enabled=False):
-            keys, scale = keys.to(wide), 1 / temperature
-            bias = torch.zeros(valid.shape, dtype=wide, device=valid.device).masked_fill_(~valid, _NEVER)
-            rows = _BLOCK.get(queries.device.type, _BLOCK_ELSEWHERE) // max(valid.numel(), 1)
-            out = torch.empty(queries.shape[:-1], dtype=wide, device=queries.device)
-            pulled = torch.empty_like(queries, dtype=wide) if ctx.needs_input_grad[0] else None
-            for start in range(0, queries.shape[-2], max(rows, 1)):
-                block = slice(start, start + max(rows, 1))
-                logits = (queries[..., block, :].to(wide) * scale) @ keys.mT
-                logits += bias[..., None, :]
-                highest = logits.amax(-1, keepdim=True)
-                shares = logits.sub_(highest).exp_()
-                total = shares.sum(-1, keepdim=True)
-                out[..., block] = (total.log() + highest)[..., 0]
+        scale, device = 1 / temperature, queries.device
+        out = torch.empty(queries.shape[:-1], dtype=wide, device=device)
+        pulled = torch.empty(queries.shape, dtype=wide, device=device) if ctx.needs_input_grad[0] else None
+        rows = max(_BLOCK.get(device.type, _BLOCK_ELSEWHERE) // max(valid.numel(), 1), 1)
+        with torch.autocast(device.type, enabled=False):
+            bias = torch.zeros(valid.shape, dtype=wide, device=device).masked_fill_(~valid, _NEVER)
+            f, k, bias = _batch(queries), _batch(keys.to(wide)), _batch(bias[..., None, :])
+            for start in range(0, queries.shape[-2], rows):
+                block = slice(start, start + rows)
+                own = f[:, block].to(wide)
+                logits = torch.baddbmm(bias, own, k.mT, alpha=scale)
+                highest = logits.amax(-1)
+                shares = logits.softmax(-1)
+                losses = highest - shares.amax(-1).log()  # the highest share is 1 over the sum of exp(logit - highest)
+                if targets is not None:
+                    to = _batch(targets(block, logits.view(*queries.shape[:-2], *logits.shape[1:])).to(wide))
+                    losses -= (own * to).sum(-1) * scale
+                _batch(out[..., None])[:, block, 0] = losses
                 if pulled is not None:
-                    pulled[..., block, :] = (shares @ keys) * (scale / total)
+                    into = _batch(pulled)[:, block]
+                    taken, beta = (into, 0.0) if targets is None else (to, -scale)
+                    torch.baddbmm(taken, shares, k, beta=beta, alpha=scale, out=into)
         ctx.save_for_backward(pulled)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         (pulled,) = ctx.saved_tensors
-        return pulled * grads[0][..., None], None, None, None
+        return pulled * grads[0][..., None], None, None, None, None
+
+
+def _batch(matrices: Tensor) -> Tensor:
+    """Shape: (N, D) or (B, N, D) to (B, N, D)."""
+    return matrices if matrices.dim() == 3 else matrices[None]
