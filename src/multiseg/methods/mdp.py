@@ -55,7 +55,7 @@ class MDP(SegmentationMethod):
             view, gives it at least this probability. (The paper leaves this to future work.)
 
     Raises:
-        MultisegError: a number is out of range, or the network has an auxiliary head.
+        MultisegError: a number is out of range, the network has an auxiliary head, or no dataset has labels.
     """
 
     views_wanted = True
@@ -84,8 +84,9 @@ class MDP(SegmentationMethod):
             raise MultisegError(f"mdp: the temperature must be positive, not {temperature}.")
         self.contrast, self.coding, self.temperature = contrast, coding, temperature
         self.mixed_weight, self.confidence = mixed_weight, confidence
-        labelled = [space for space in spaces if len(space)]
-        joined = (disjoint_union if union == "disjoint" else union_by_name)(labelled)
+        joined = (disjoint_union if union == "disjoint" else union_by_name)([space for space in spaces if len(space)])
+        if not len(joined.space):
+            raise MultisegError("mdp: none of the datasets has labels, so there is no class to learn.")
         self.union = joined.space
         self.places = {space.name: place for place, space in enumerate(spaces)}
         tables = torch.full((len(spaces), max(map(len, spaces)) + 1), IGNORE)  # the last entry serves IGNORE = -1
@@ -180,13 +181,11 @@ class MDP(SegmentationMethod):
 
     def _label_confident(self, view: Batch, keys: Tensor, labels: Tensor, prototypes: Prototypes) -> None:
         """Fills in the labels of images that have none."""
-        rows = [row for row, space in enumerate(view.spaces) if not len(space)]
-        if rows:
+        if rows := [row for row, space in enumerate(view.spaces) if not len(space)]:
             labels[rows] = confident_classes(keys[rows], prototypes, self.temperature, self.confidence)
 
     def _gathered(self, means: ClassMeans, images: int) -> tuple[Tensor, ...]:
-        packed = self.bank.pack(means, images)
-        return self.bank.gather(packed, self.summed_over_processes, self.joined_over_processes)
+        return self.bank.gather(self.bank.pack(means, images), self.summed_over_processes, self.joined_over_processes)
 
     def _mean(self, loss: LossSum) -> Tensor:
         """Over all processes, so that DDP's average of gradients is that of this mean."""

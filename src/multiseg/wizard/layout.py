@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from multiseg.datasets.folder import IMAGE_ENDINGS, MASK_ENDINGS, with_suffix
+from multiseg.datasets.base import IMAGE_ENDINGS
+from multiseg.datasets.folder import MASK_ENDINGS, with_suffix
 from multiseg.errors import MultisegError
 from multiseg.label_space import pack_colors
 from multiseg.wizard.suffixes import common_suffixes, evenly
@@ -66,7 +67,8 @@ def find_layout(tree: Tree) -> Layout:
     scores = [(_prior(match) * looks.factor(match), match) for match in matches[:_DECODED]]
     best, found = max(scores, key=lambda item: (round(item[0], 6), _preference(item[1])), default=(0.0, None))
     if not best or found is None:
-        raise MultisegError(_nothing_found(tree))
+        without = f"Images without masks need no description: `--data NAME:images={tree.root}`."
+        raise MultisegError(f"{_nothing_found(tree)}\n{without}")
     return _layout(found, tree)
 
 
