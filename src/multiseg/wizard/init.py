@@ -92,12 +92,12 @@ def init_dataset(root: Path, out: Path | None = None, force: bool = False, ask: 
 def published_layouts(root: Path) -> list[str]:
     """The readers that know the layout of a root, or of a folder in it, and can read what is there.
 
-    Those of one dataset come before those of any dataset in some format, which learn its splits from its files. One
-    without markers knows no layout: it reads whatever folder it is told to.
+    Those of one dataset come before those of any dataset in some format, which learn its splits from its files. Those
+    of images without labels know no layout.
     """
     found = []
     for name, reader in sorted(all_readers().items(), key=lambda item: not item[1].splits):
-        if reader is Folder or not reader.markers:
+        if reader is Folder or not reader.labelled:
             continue
         try:
             dataset = reader(root, reader.splits_of(root)[0])

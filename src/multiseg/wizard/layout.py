@@ -67,8 +67,7 @@ def find_layout(tree: Tree) -> Layout:
     scores = [(_prior(match) * looks.factor(match), match) for match in matches[:_DECODED]]
     best, found = max(scores, key=lambda item: (round(item[0], 6), _preference(item[1])), default=(0.0, None))
     if not best or found is None:
-        without = f"Images without masks need no description: `--data NAME:images={tree.root}`."
-        raise MultisegError(f"{_nothing_found(tree)}\n{without}")
+        raise MultisegError(_nothing_found(tree))
     return _layout(found, tree)
 
 
