@@ -110,7 +110,8 @@ def datasets_page() -> str:
         facts += [f"Cite: {card.citation}"] if card.citation else []
         if reader.splits:  # otherwise classes and splits are those of the user's own file
             facts.append("Splits: " + ", ".join(f"`{split}`" for split in reader.splits))
-            facts.append(f"{len(reader.label_space)} classes: {', '.join(reader.label_space.names)}")
+            names = reader.label_space.names
+            facts.append(f"{len(names)} classes: {', '.join(names)}" if names else "No labels")
         parts += [f"## {name}", "", *(f"{fact}  " for fact in facts), "", "```text", card.layout, "```", ""]
     return "\n".join(parts)
 

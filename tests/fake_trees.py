@@ -115,6 +115,12 @@ def write_folder(root: Path) -> Path:
     return root
 
 
+def write_images(root: Path) -> Path:
+    for seed, (name, size) in enumerate(zip(("7.jpg", "night/7.png"), SIZES, strict=True)):
+        write_image(root / name, size, seed)
+    return root
+
+
 def write_layout(reader: str, root: Path) -> Path:
     """By the layout of `multiseg.synthetic`, with every raw id of the official table in every mask.
 
@@ -155,6 +161,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "camvid": write_camvid,
     "cityscapes": write_cityscapes,
     "folder": write_folder,
+    "images": write_images,
     "idd_lite": write_idd_lite,
     "labelmefacade": write_labelmefacade,
     "labelmefacade_swapped": write_labelmefacade,

@@ -1,6 +1,7 @@
 """Label spaces against plain loops, and every way in which one can be wrong."""
 
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multiseg.errors import MultisegError
-from multiseg.label_space import IGNORE, LabelClass, LabelSpace, disjoint_union, pack_colors, union_by_name
+from multiseg.label_space import (
+    IGNORE,
+    LabelClass,
+    LabelSpace,
+    Union,
+    UnknownIdsError,
+    disjoint_union,
+    pack_colors,
+    union_by_name,
+)
 
 
 def space(name: str, *classes: str, ignore: tuple[int, ...] = (255,)) -> LabelSpace:
@@ -138,3 +148,23 @@ def test_one_table_for_images_of_many_datasets(union: object) -> None:
     for row, own in zip(table, spaces, strict=True):
         assert row[: len(own)].tolist() == list(joined.tables[own.name])
         assert (row[len(own) :] == IGNORE).all() and row[IGNORE] == IGNORE
+
+
+def test_a_space_without_classes_knows_nothing_but_what_is_ignored() -> None:
+    photos = LabelSpace("photos", ())
+    nothing = np.full((2, 3), IGNORE, np.int16)
+    assert len(photos) == 0 and photos.colors.shape == (0, 3) and photos.things.shape == (0,)
+    assert (photos.colorize(nothing) == 0).all()
+    assert (photos.to_raw(nothing) == 255).all()
+    assert LabelSpace.from_json(photos.to_json()) == photos
+    with pytest.raises(UnknownIdsError):
+        photos.from_raw(np.zeros((2, 3), np.uint8))
+    assert (LabelSpace("photos", (), (7,)).from_raw(np.full((2, 3), 7)) == IGNORE).all()
+
+
+@pytest.mark.parametrize("join", [disjoint_union, union_by_name])
+def test_a_space_without_classes_adds_none_to_a_union(join: Callable[[list[LabelSpace]], Union]) -> None:
+    a, b = (LabelSpace(name, (LabelClass(f"{name} class", (0,), (0, 0, 0)),)) for name in ("a", "b"))
+    union = join([a, LabelSpace("photos", ()), b])
+    assert union.space.classes == join([a, b]).space.classes
+    assert union.tables == {"a": (0,), "photos": (), "b": (1,)}

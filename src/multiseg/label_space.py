@@ -102,7 +102,7 @@ class LabelSpace:
     @cached_property
     def colors(self) -> NDArray[np.uint8]:
         """Shape: (K, 3)."""
-        return np.array([entry.color for entry in self.classes], np.uint8)
+        return np.array([entry.color for entry in self.classes], np.uint8).reshape(-1, 3)  # also without classes
 
     @cached_property
     def things(self) -> NDArray[np.bool_]:
@@ -216,7 +216,7 @@ class LabelSpace:
     def _dense(self) -> LabelArray | None:
         if any(not 0 <= raw < _DENSE_MAX for raw, _ in self._pairs):
             return None
-        size = max(256, max(raw for raw, _ in self._pairs) + 1)
+        size = 1 + max([255, *(raw for raw, _ in self._pairs)])
         table = np.full(size + 1, _UNKNOWN, np.int16)
         for raw, label in self._pairs:
             table[raw] = label

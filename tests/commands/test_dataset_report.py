@@ -139,3 +139,24 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_counted(root, c
     assert stats(f"harbour={root}", "--out", root / "dataset.yaml") == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "dataset.yaml" in captured.err
+
+
+def test_images_without_masks_have_a_line_and_a_sheet(tmp_path, capsys):
+    fake_trees.write_images(tmp_path / "photos")
+    (tmp_path / "photos/9.jpg").write_bytes(b"no image")
+    assert stats(f"photos:images={tmp_path / 'photos'}", "--out", tmp_path / "out") == 1
+    output = capsys.readouterr()
+    assert output.out == (
+        "photos/train: 3 images, 2 of them read, 40×24 to 30×32, most often 40×24 (50.0 %), no labels\n"
+    )
+    assert "photos train: 1 images cannot be read and are left out, the first: " in output.err
+    assert "not on the sheet: " in output.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photos_train_sheet.png"]
+
+
+def test_images_without_masks_in_json_beside_others(root, tmp_path, capsys):
+    fake_trees.write_images(tmp_path / "photos")
+    assert stats(f"harbour={root}", f"photos:images={tmp_path / 'photos'}", "--json") == 0
+    harbour, photos = json.loads(capsys.readouterr().out)
+    assert [len(harbour["classes"]), len(photos["classes"])] == [2, 0]
+    assert [size["images"] for size in photos["sizes"]] == [1, 1]

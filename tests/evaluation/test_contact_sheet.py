@@ -126,3 +126,14 @@ def test_samples_are_read_as_rows_fill():
     assert read == list(range(7))
     with pytest.raises(ValueError, match="needs a sample"):
         contact_sheet([], SPACE, "t")
+
+
+def test_without_classes_each_image_stands_alone():
+    photos = LabelSpace("photos", ())
+    sizes = [(60, 80)] * 9
+    sheet = contact_sheet([sample(-1, size) for size in sizes], photos, "photos/train", "9 images, without labels.")
+    images = boxes(sheet, (GREY,) * 3)
+    assert len(images) == len(sizes)
+    top = images[0][1]
+    assert max(left + width for left, y, width, _ in images if y == top) == pytest.approx(2000 - 24, abs=12)
+    assert all(width / height == pytest.approx(80 / 60, rel=0.02) for *_, width, height in images)

@@ -530,3 +530,59 @@ def test_every_command_of_datasets_has_help_with_an_example(command, capsys):
 def test_json_may_stand_before_or_after_the_command(arguments, capsys):
     assert main(["datasets", *arguments]) == 0
     assert "camvid" in json.loads(capsys.readouterr().out)
+
+
+# Images without masks
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number in range(6):
+        fake_trees.write_image(tmp_path / f"photos/day {number % 2}/{number}.jpg", SIZE, 100 + number)
+    return tmp_path / "photos"
+
+
+def check_photos(photos, **options):
+    return check_dataset(find_reader("images")(photos, "train", "photos"), **options)
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_images_without_masks_miss_nothing(photos, limit):
+    report = check_photos(photos, limit=limit)
+    assert report.problems == ()
+    assert (report.class_pixels, report.ignored_pixels) == ({}, 0)
+
+
+def test_images_without_masks_are_looked_at_like_others(photos):
+    cut(photos / "day 0/0.jpg", -40)
+    shutil.copy(photos / "day 1/1.jpg", photos / "day 0/2.jpg")
+    with Image.open(photos / "day 1/3.jpg") as image:
+        image.convert("L").save(photos / "day 1/3.jpg")
+    Image.new("RGB", SIZE).save(photos / "day 1/9.png")
+    cut(photos / "day 1/9.png", -9)
+    found = {problem.kind: problem.examples for problem in check_photos(photos).problems}
+    assert set(found) == {"unreadable_image", "duplicate_image", "grey_image"}
+    assert [text.split(" can")[0].split(" is")[0] for text in found["unreadable_image"]] == [
+        "day 0/0.jpg",
+        "day 1/9.png",
+    ]
+    assert found["duplicate_image"] == ("day 1/1.jpg = day 0/2.jpg",)
+
+
+def test_an_image_without_mask_may_be_turned_by_exif(photos):
+    exif = Image.Exif()
+    for orientation in range(2, 9):
+        exif[0x0112] = orientation
+        Image.effect_noise((24, 20), 99 + orientation).convert("RGB").save(photos / f"{orientation}.jpg", exif=exif)
+    assert check_photos(photos).problems == ()
+
+
+def test_an_image_of_a_split_that_is_scored_is_a_leak_without_its_mask_too(root, photos):
+    train, val = with_splits(root, train=range(3), val=range(3, 5))
+    shutil.copy(root / "images/train/00.jpg", photos / "a.jpg")
+    shutil.copy(root / "images/train/04.jpg", photos / "b.jpg")
+    _, _, report = compared([train, val, find_reader("images")(photos, "train", "photos")])
+    assert {problem.kind: problem.examples for problem in report.problems} == {
+        "leaked_image": ("b.jpg = images/train/04.jpg of harbour/val",),
+        "shared_image": ("a.jpg = images/train/00.jpg of harbour/train",),
+    }

@@ -147,3 +147,26 @@ def test_a_cover_names_places_in_the_split_and_none_that_cannot_be_read(tmp_path
     (tmp_path / "masks/006.png").write_bytes(b"")
     found = gather_statistics(dataset, limit=4)
     assert cover_classes(found, least=9, most=9) == [0, 3, 9]
+
+
+# Images without masks
+
+
+def test_images_without_masks_have_sizes_and_no_classes(tmp_path):
+    fake_trees.write_images(tmp_path)
+    fake_trees.write_image(tmp_path / "8.jpg", fake_trees.SIZES[0])
+    (tmp_path / "9.jpg").write_bytes(b"no image")
+    found = gather_statistics(find_reader("images")(tmp_path, "train"))
+    assert (found.images, found.read, found.unreadable) == (4, 4, 1)
+    assert "9.jpg" in found.first_unreadable
+    assert found.sizes == ((24, 40, 2), (32, 30, 1))
+    assert found.classes == () and found.classes_in([0, 1]) == 0
+    assert json.loads(json.dumps(found.to_json()))["classes"] == []
+    assert cover_classes(found, least=2, most=9) == [0, 2]
+    assert cover_classes(found, least=9, most=9) == [0, 1, 2, 3]
+
+
+def test_that_no_image_can_be_read_is_said_of_images(tmp_path):
+    (tmp_path / "9.jpg").write_bytes(b"no image")
+    with pytest.raises(MultisegError, match=r"none of 1 images can be read; the first: .*9\.jpg"):
+        gather_statistics(find_reader("images")(tmp_path, "train"))

@@ -68,7 +68,8 @@ def count_datasets(
             say(f"{part.name} {part.split}: these are dummies, the true labels are withheld.")
         if statistics.unreadable:
             say(
-                f"{part.name} {part.split}: {statistics.unreadable} masks cannot be read and are left out, the first: "
+                f"{part.name} {part.split}: {statistics.unreadable} {'masks' if part.labelled else 'images'} "
+                "cannot be read and are left out, the first: "
                 f"{statistics.first_unreadable}\nTo see all: multiseg datasets check {part.name}={part.root}"
             )
         if out is not None:
@@ -81,7 +82,8 @@ def count_datasets(
 
 def _print_statistics(title: str, statistics: SplitStatistics) -> None:
     results.print(f"{title}: {figures(statistics)}", markup=False, soft_wrap=True)
-    results.print(class_table(statistics))
+    if statistics.classes:
+        results.print(class_table(statistics))
     if never := [entry.name for entry in statistics.classes if not entry.images]:
         more = f", … and {len(never) - _MOST_NAMES} more" if len(never) > _MOST_NAMES else ""
         text = f"never ({len(never)}): {', '.join(never[:_MOST_NAMES])}{more}"
@@ -105,7 +107,8 @@ def figures(statistics: SplitStatistics) -> str:
     if statistics.counted < statistics.images:
         facts.append(f"{statistics.counted} of them read")
     facts.append(_sizes_text(statistics))
-    facts.append(f"{percent(statistics.ignored_share)} % of the pixels ignored")
+    ignored = f"{percent(statistics.ignored_share)} % of the pixels ignored"
+    facts.append(ignored if statistics.classes else "no labels")
     if statistics.segments is not None:
         facts.append(
             f"{statistics.segments / statistics.counted:.1f} things an image, {statistics.most_segments} at most"
@@ -145,7 +148,7 @@ def class_table(statistics: SplitStatistics) -> Table:
 
 
 def draw(dataset: SegmentationDataset, statistics: SplitStatistics, out: Path, pictures: int | None) -> Iterator[Path]:
-    """Writes the chart and the contact sheet of a split.
+    """Writes the chart and the contact sheet of a split; a chart only where there are classes.
 
     Args:
         dataset: the split.
@@ -158,17 +161,21 @@ def draw(dataset: SegmentationDataset, statistics: SplitStatistics, out: Path, p
     """
     stem = f"{dataset.name}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', dataset.split)}"
     classes = statistics.classes
-    chart = out / f"{stem}_classes.png"
-    shares = [entry.pixel_share for entry in classes], [entry.image_share for entry in classes]
     title = f"{dataset.name}/{dataset.split}"
-    write_class_chart(chart, title, figures(statistics), dataset.label_space, *shares)
-    yield chart
+    if classes:
+        chart = out / f"{stem}_classes.png"
+        shares = [entry.pixel_share for entry in classes], [entry.image_share for entry in classes]
+        write_class_chart(chart, title, figures(statistics), dataset.label_space, *shares)
+        yield chart
     sheet = out / f"{stem}_sheet.png"
     places = cover_classes(statistics, pictures or _LEAST_PICTURES, pictures or _MOST_PICTURES)
     occur = sum(entry.images > 0 for entry in classes)
-    remark = (
-        f"{len(places)} of {statistics.images} images, on which {statistics.classes_in(places)} of the {occur} classes "
-        "that occur can be found. Where there is no colour, pixels are ignored."
+    remark = f"{len(places)} of {statistics.images} images"
+    remark += (
+        f", on which {statistics.classes_in(places)} of the {occur} classes that occur can be found. "
+        "Where there is no colour, pixels are ignored."
+        if classes
+        else ", without labels."
     )
     with progress_bar(f"{dataset.name} {dataset.split} sheet", len(places)) as advance:
         samples = _read_images(dataset, places, advance)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from multiseg.commands.image_files import image_files
 from multiseg.commands.norm_options import apply_norms, dataset_images, file_images
-from multiseg.commands.opening import open_named
+from multiseg.commands.opening import open_named, require_labels
 from multiseg.commands.tables import show_classes, show_metrics
 from multiseg.configuration import Config
 from multiseg.console import progress_bar, results, say
@@ -26,7 +26,7 @@ from multiseg.errors import MultisegError
 from multiseg.evaluation.iou import mean_miou
 from multiseg.evaluation.overlays import legend, overlay, with_legend
 from multiseg.label_space import LabelSpace
-from multiseg.loading.datamodule import DatasetEntry, open_dataset
+from multiseg.loading.datamodule import DatasetEntry, is_labelled, open_dataset
 from multiseg.methods.base import SegmentationMethod
 from multiseg.predictor import Evaluation, Predictor
 from multiseg.run_folder import RunFolder, load_model
@@ -45,6 +45,7 @@ def evaluate_run(run: RunFolder, given: Namespace) -> int:
     """Score a run on its own datasets, or on the given ones, and print it."""
     predictor = make_predictor(run, given)
     datasets = open_named(given.datasets, given.split or "val") if given.datasets else own_datasets(run, given.split)
+    require_labels(datasets.values(), "evaluate on")
     evaluations = {}
     for name, dataset in datasets.items():
         taxonomy, remapping = choose_taxonomy(predictor, dataset, given.taxonomy, given.relations)
@@ -83,13 +84,14 @@ def make_predictor(run: RunFolder, given: Namespace) -> Predictor:
 
 
 def own_datasets(run: RunFolder, split: str | None = None) -> dict[str, SegmentationDataset]:
-    """The datasets a run was trained on, in the splits it is evaluated on.
+    """The datasets a run was trained on, in the splits it is evaluated on; those without labels are left out.
 
     Raises:
         MultisegError: they are not where they were in training, or there is no such split.
     """
-    entries: Config = run.read_config()["data"]["datasets"]
-    return {name: open_dataset(name, DatasetEntry(**entry), split or "val") for name, entry in entries.items()}
+    config: Config = run.read_config()["data"]["datasets"]
+    entries = {name: DatasetEntry(**entry) for name, entry in config.items()}
+    return {name: open_dataset(name, e, split or "val") for name, e in entries.items() if is_labelled(name, e)}
 
 
 def choose_taxonomy(

@@ -10,7 +10,7 @@ from dataclasses import astuple
 from rich.table import Table
 
 from multiseg.commands.evaluating import make_predictor, own_datasets
-from multiseg.commands.opening import open_named
+from multiseg.commands.opening import open_named, require_labels
 from multiseg.commands.taxonomy_report import (
     Findings,
     print_homonyms,
@@ -55,6 +55,7 @@ def show_measured_taxonomy(given: Namespace) -> int:
     predictor = make_predictor(run, given)
     _refuse_single(predictor)
     datasets = open_named(given.datasets, given.split or "val") if given.datasets else own_datasets(run, given.split)
+    require_labels(datasets.values(), "relate")
     _check_known(predictor, list(datasets.values()))
     spaces = [dataset.label_space for dataset in datasets.values()]
     counts = [_count(predictor, dataset, spaces, given.limit) for dataset in datasets.values()]

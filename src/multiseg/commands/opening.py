@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from multiseg.configuration import parse_data
@@ -21,6 +21,20 @@ def open_named(arguments: Sequence[str], role: str) -> dict[str, SegmentationDat
         role: "train", "val", or the name of a split.
     """
     return {name: open_dataset(name, entry, role) for name, entry in _entries(arguments).items()}
+
+
+def require_labels(datasets: Iterable[SegmentationDataset], purpose: str) -> None:
+    """
+    Args:
+        datasets: given on the command line.
+        purpose: what needs labels, as in "evaluate on".
+
+    Raises:
+        MultisegError: one of them has none.
+    """
+    for dataset in datasets:
+        if not dataset.labelled:
+            raise MultisegError(f"the dataset '{dataset.name}' has no labels: there is nothing to {purpose}.")
 
 
 def _entries(arguments: Sequence[str]) -> dict[str, DatasetEntry]:

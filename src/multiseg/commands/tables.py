@@ -32,7 +32,7 @@ def list_datasets(as_json: bool) -> int:
         return 0
     table = Table("name", "dataset", "classes", "splits", "license", box=None, pad_edge=False)
     for name, reader in readers.items():
-        classes = str(len(reader.label_space)) if reader.splits else "own"
+        classes = str(len(reader.label_space) or "none") if reader.splits else "own"
         table.add_row(name, reader.card.title, classes, " ".join(reader.splits) or "own", reader.card.license)
     results.print(table)
     return 0

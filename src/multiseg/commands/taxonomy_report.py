@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
-from multiseg.commands.opening import open_named
+from multiseg.commands.opening import open_named, require_labels
 from multiseg.console import results, say
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
@@ -106,6 +106,7 @@ def show_taxonomy(given: Namespace) -> int:
         if getattr(given, name) not in (None, False):
             raise MultisegError(f"--{name} is for measuring: it needs --model RUN.")
     datasets = open_named(given.datasets, "train")
+    require_labels(datasets.values(), "relate")
     if len(datasets) < 2:
         raise MultisegError("relations are between datasets: give two at least as NAME=ROOT, or --model RUN.")
     spaces = [dataset.label_space for dataset in datasets.values()]

@@ -33,6 +33,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from multiseg.datasets.base import (
+    IMAGE_ENDINGS,
     DatasetCard,
     FilesByName,
     Listing,
@@ -49,7 +50,6 @@ from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelClass, LabelSpace
 from multiseg.yaml_node import Color, Node, read_yaml
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
 #: Lossless ones: a JPEG mask has colours and ids that nobody drew.
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 

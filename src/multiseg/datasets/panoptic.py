@@ -92,6 +92,8 @@ class Panoptic(CocoPanopticDataset):
         self.categories_file = min(sorted(indices), key=lambda path: os.path.getsize(self.root / path))
         try:
             classes = _read_categories(self.root, self.categories_file)
+            if not classes:
+                raise MultisegError("'panoptic' has no classes.")
             unlabelled = () if any(0 in entry.raw_ids for entry in classes) else (0,)
             self.label_space = LabelSpace("panoptic", classes, unlabelled)
         except MultisegError as error:

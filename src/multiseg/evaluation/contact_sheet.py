@@ -25,7 +25,7 @@ _ROW_HEIGHT = 290
 def contact_sheet(
     samples: Iterable[Sample], space: LabelSpace, title: str, remark: str = "", width: int = 2000
 ) -> Image.Image:
-    """Rows of images, each with the colours of its classes at its right and its key below.
+    """Rows of images, each with the colours of its classes at its right and its key below; without classes each alone.
 
     Args:
         samples: read one by one as rows fill, so that only a row of them is in memory; at least one.
@@ -38,7 +38,8 @@ def contact_sheet(
         ValueError: there is no sample.
     """
     present: set[int] = set()
-    rows = [_draw_row(row, space, width - 2 * _MARGIN, present) for row in _fill_rows(samples, width - 2 * _MARGIN)]
+    filled = _fill_rows(samples, width - 2 * _MARGIN, 2 if len(space) else 1)
+    rows = [_draw_row(row, space, width - 2 * _MARGIN, present) for row in filled]
     if not rows:
         raise ValueError("a contact sheet needs a sample.")
     parts = [_heading(title, remark, width - 2 * _MARGIN), _legend(space, present, width - 2 * _MARGIN), *rows]
@@ -59,15 +60,21 @@ class _Row:
     height: int
 
 
-def _fill_rows(samples: Iterable[Sample], width: int) -> Iterator[_Row]:
-    """Rows as wide as the sheet, but for the last one, which is as high as the one above."""
+def _fill_rows(samples: Iterable[Sample], width: int, pictures: int) -> Iterator[_Row]:
+    """Rows as wide as the sheet, but for the last one, which is as high as the one above.
+
+    Args:
+        samples: in order.
+        width: of the sheet without margins.
+        pictures: of a sample: two, a pair, or one.
+    """
     row: list[Sample] = []
     highest = last = _ROW_HEIGHT * width // 1952
     for sample in samples:
         row.append(sample)
         # n pairs: 2 n pictures of a common height, a narrow gap in each pair, a wide one between pairs
-        aspects = sum(2 * entry.labels.shape[-1] / entry.labels.shape[-2] for entry in row)
-        height = max(1, int((width - len(row) * _PAIR_GAP - (len(row) - 1) * _GAP) / aspects))
+        aspects = sum(pictures * entry.labels.shape[-1] / entry.labels.shape[-2] for entry in row)
+        height = max(1, int((width - len(row) * (pictures - 1) * _PAIR_GAP - (len(row) - 1) * _GAP) / aspects))
         if height <= highest:
             yield _Row(row, height)
             row, last = [], height
@@ -86,10 +93,13 @@ def _draw_row(row: _Row, space: LabelSpace, width: int, present: set[int]) -> Im
         present.update(np.unique(labels[labels >= 0]).tolist())
         picture, small = _shrunk(sample, labels, row.height)
         out.paste(picture, (left, 0))
-        out.paste(overlay(np.asarray(picture), small, space, alpha=0.65), (left + picture.width + _PAIR_GAP, 0))
-        caption = _shortened(sample.key, 2 * picture.width + _PAIR_GAP, font)
+        right = left + picture.width
+        if len(space):
+            out.paste(overlay(np.asarray(picture), small, space, alpha=0.65), (right + _PAIR_GAP, 0))
+            right += _PAIR_GAP + picture.width
+        caption = _shortened(sample.key, right - left, font)
         draw.text((left, row.height + _CAPTION_HEIGHT / 2), caption, _MUTED, font, anchor="lm")
-        left += 2 * picture.width + _PAIR_GAP + _GAP
+        left = right + _GAP
     return out
 
 

@@ -268,7 +268,8 @@ def check_dataset(
     no_image, no_mask, to_decode = set(missing_images), set(missing_masks), set(decoded)
 
     def look_at(index: int) -> Inspection:
-        return inspect_sample(dataset, index, index not in no_image, index not in no_mask, index in to_decode)
+        has_mask = dataset.labelled and index not in no_mask
+        return inspect_sample(dataset, index, index not in no_image, has_mask, index in to_decode)
 
     for index, inspection in zip(headers, in_threads(look_at, headers, workers, progress), strict=True):
         findings.add_sample(index, inspection)

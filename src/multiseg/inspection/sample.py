@@ -69,7 +69,7 @@ def inspect_sample(
         dataset: it belongs to.
         index: its place.
         has_image: whether the image exists; if not, only the mask is looked at.
-        has_mask: the same of the mask.
+        has_mask: the same of the mask; a dataset without labels has none.
         decode: read the pixels, too, and not the headers alone.
     """
     found = Inspection(*dataset.pairs[index])

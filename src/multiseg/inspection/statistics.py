@@ -110,7 +110,7 @@ def gather_statistics(
     progress: Progress | None = None,
     limit: int | None = None,
 ) -> SplitStatistics:
-    """Reads the masks of a split; images are not opened.
+    """Reads the masks of a split; images are not opened, or where there are no masks only their headers are read.
 
     Args:
         dataset: one split of it.
@@ -141,8 +141,10 @@ def cover_classes(statistics: SplitStatistics, least: int, most: int) -> list[in
         most: at most so many, even if classes are left over.
 
     Returns:
-        places in the split, ascending.
+        places in the split, ascending; of a dataset without labels `least` of them, spread evenly.
     """
+    if not statistics.classes:
+        return [statistics.places[number] for number in evenly_spread(len(statistics.places), min(least, most))]
     chosen: list[int] = []
     for bits in (statistics.visible, statistics.present):
         shown = np.unpackbits(bits, axis=1, count=len(statistics.classes)).astype(np.bool_)
@@ -230,8 +232,9 @@ class _Tally:
         dataset = self.dataset
         counted = len(self.places) - self.unreadable
         if not counted:
+            what = "masks" if dataset.labelled else "images"
             raise MultisegError(
-                f"{dataset.name}/{dataset.split}: none of {self.unreadable} masks can be read; "
+                f"{dataset.name}/{dataset.split}: none of {self.unreadable} {what} can be read; "
                 f"the first: {self.first_unreadable}"
             )
         is_panoptic = isinstance(dataset, PanopticDataset)

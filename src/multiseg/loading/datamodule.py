@@ -35,7 +35,7 @@ class DatasetEntry:
         reader: one of `multiseg datasets list`; by default the dataset's name in the recipe, or `folder` where the root
             or a folder in it holds a dataset.yaml.
         train: the split to train on; by default the reader's first.
-        val: the split to evaluate on; by default the reader's second.
+        val: the split to evaluate on; by default the reader's second. A dataset without labels has none.
         pipeline: keys of the recipe's `pipeline` that this dataset wants otherwise.
     """
 
@@ -84,10 +84,11 @@ class DataModule(LightningDataModule):
         self.views = views
         self.train_sets = {name: open_dataset(name, entry, "train") for name, entry in datasets.items()}
         self.val_sets = {
-            name: open_dataset(name, entry, "val")
-            for name, entry in datasets.items()
-            if self.train_sets[name].label_space.classes
+            name: open_dataset(name, entry, "val") for name, entry in datasets.items() if self.train_sets[name].labelled
         }
+        for name, entry in datasets.items():
+            if entry.val is not None and name not in self.val_sets:
+                raise MultisegError(f"data.datasets.{name}.val: {_nothing_to_evaluate(name)}")
         self.plan = plan or Mixed()
         per_plan = len(datasets) if isinstance(self.plan, Mixed) else 1
         self.batch_size = total_batch_size or batch_size * per_plan
@@ -257,8 +258,10 @@ def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDatas
     """The split of a dataset that a role ("train" or "val") asks for, or the split of that very name.
 
     Raises:
-        MultisegError: the name, reader, root or split is wrong.
+        MultisegError: the name, reader, root or split is wrong, or there are no labels to evaluate on.
     """
+    if role == "val" and not is_labelled(name, entry):
+        raise MultisegError(_nothing_to_evaluate(name))
     reader = reader_of(name, entry)
     split = {"train": entry.train, "val": entry.val}.get(role, role)
     if split is None:
@@ -270,6 +273,16 @@ def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDatas
             )
         split = splits[0] if role == "train" else splits[1]
     return reader(Path(entry.root), split, name)
+
+
+def is_labelled(name: str, entry: DatasetEntry) -> bool:
+    """Whether a dataset has labels, by its reader alone: of one that is only trained on the root may be gone by now."""
+    reader = all_readers().get(entry.reader or name)
+    return reader is None or reader.labelled
+
+
+def _nothing_to_evaluate(name: str) -> str:
+    return f"the dataset '{name}' has no labels: there is nothing to evaluate on."
 
 
 def reader_of(name: str, entry: DatasetEntry) -> type[SegmentationDataset]:
@@ -292,7 +305,7 @@ def reader_of(name: str, entry: DatasetEntry) -> type[SegmentationDataset]:
         raise MultisegError(
             f"no dataset reader '{name}'; {did_you_mean(name, all_readers())}\n"
             f"For your own data {entry.root} needs a dataset.yaml (`multiseg datasets init` writes it); "
-            f"for another name say {name}:READER={entry.root}."
+            f"for another name say {name}:READER={entry.root}, for images without labels {name}:images={entry.root}."
         )
     return find_reader(reader_name)
 

@@ -53,7 +53,7 @@ class MDP(SegmentationMethod):
             view, gives it at least this probability. (The paper leaves this to future work.)
 
     Raises:
-        MultisegError: a number is out of range, or the network has an auxiliary head.
+        MultisegError: a number is out of range, the network has an auxiliary head, or no dataset has labels.
     """
 
     views_wanted = True
@@ -83,6 +83,8 @@ class MDP(SegmentationMethod):
         self.contrast, self.coding, self.temperature = contrast, coding, temperature
         self.mixed_weight, self.confidence = mixed_weight, confidence
         joined = (disjoint_union if union == "disjoint" else union_by_name)(spaces)
+        if not len(joined.space):
+            raise MultisegError("mdp: none of the datasets has labels, so there is no class to learn.")
         self.union = joined.space
         self.places = {space.name: place for place, space in enumerate(spaces)}
         self.tables: Tensor
@@ -184,16 +186,14 @@ class MDP(SegmentationMethod):
                 label[rows] = confident_classes(key[rows], prototypes, self.temperature, self.confidence)
 
     def _gathered(self, means: ClassMeans, images: int) -> tuple[Tensor, ...]:
-        packed = self.bank.pack(means, images)
-        return self.bank.gather(packed, self.summed_over_processes, self.joined_over_processes)
+        return self.bank.gather(self.bank.pack(means, images), self.summed_over_processes, self.joined_over_processes)
 
     def _mean(self, loss: LossSum) -> Tensor:
         """Over all processes, so that DDP's average of gradients is that of this mean."""
         return self.world_size * LossSum(loss.total, self.summed_over_processes(loss.weight)).mean
 
     def _logged(self, parts: Mapping[str, Tensor]) -> Tensor:
-        for name, value in parts.items():
-            self.log(f"loss/{name}", value.detach(), sync_dist=self.world_size > 1)
-        loss = torch.stack(list(parts.values())).sum()
-        self.log("loss", loss.detach(), prog_bar=True, sync_dist=self.world_size > 1)
+        many, loss = self.world_size > 1, torch.stack(list(parts.values())).sum()
+        self.log_dict({f"loss/{name}": value.detach() for name, value in parts.items()}, sync_dist=many)
+        self.log("loss", loss.detach(), prog_bar=True, sync_dist=many)
         return loss

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from multiseg.console import progress_bar
 from multiseg.datasets import all_readers
-from multiseg.datasets.base import Listing
-from multiseg.datasets.folder import IMAGE_ENDINGS, MASK_ENDINGS, Folder, pairs_of, read_description, with_suffix
+from multiseg.datasets.base import IMAGE_ENDINGS, Listing
+from multiseg.datasets.folder import MASK_ENDINGS, Folder, pairs_of, read_description, with_suffix
 from multiseg.errors import MultisegError
 from multiseg.wizard.census import SAMPLED, Census, take_census
 from multiseg.wizard.class_names import NamedClass, may_hold_names, read_class_names
@@ -92,11 +92,12 @@ def init_dataset(root: Path, out: Path | None = None, force: bool = False, ask: 
 def published_layouts(root: Path) -> list[str]:
     """The readers that know the layout of a root, or of a folder in it, and can read what is there.
 
-    Those of one dataset come before those of any dataset in some format, which learn its splits from its files.
+    Those of one dataset come before those of any dataset in some format, which learn its splits from its files. Those
+    of images without labels know no layout.
     """
     found = []
     for name, reader in sorted(all_readers().items(), key=lambda item: not item[1].splits):
-        if reader is Folder:
+        if reader is Folder or not reader.labelled:
             continue
         try:
             dataset = reader(root, reader.splits_of(root)[0])

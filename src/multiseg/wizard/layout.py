@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from multiseg.datasets.folder import IMAGE_ENDINGS, MASK_ENDINGS, with_suffix
+from multiseg.datasets.base import IMAGE_ENDINGS
+from multiseg.datasets.folder import MASK_ENDINGS, with_suffix
 from multiseg.errors import MultisegError
 from multiseg.label_space import pack_colors
 from multiseg.wizard.suffixes import common_suffixes, evenly

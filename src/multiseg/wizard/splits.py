@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from multiseg.datasets.base import FilesByName, Listing, listed_pairs
+from multiseg.datasets.base import IMAGE_ENDINGS, FilesByName, Listing, listed_pairs
 from multiseg.datasets.base.shares import place_of
-from multiseg.datasets.folder import IMAGE_ENDINGS, MASK_ENDINGS, with_suffix
+from multiseg.datasets.folder import MASK_ENDINGS, with_suffix
 from multiseg.errors import MultisegError
 from multiseg.wizard.layout import Layout
 from multiseg.wizard.tree import Tree

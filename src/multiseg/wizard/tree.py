@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from multiseg.datasets.folder import IMAGE_ENDINGS, MASK_ENDINGS
+from multiseg.datasets.base import IMAGE_ENDINGS
+from multiseg.datasets.folder import MASK_ENDINGS
 from multiseg.errors import MultisegError
 
 

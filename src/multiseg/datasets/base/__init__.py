@@ -1,8 +1,9 @@
 """What the readers stand on: a reader imports from here, and from no other reader."""
 
 from multiseg.datasets.base.colors import numbered_color
-from multiseg.datasets.base.dataset import DatasetCard, PanopticDataset, SegmentationDataset
+from multiseg.datasets.base.dataset import DatasetCard, PanopticDataset, SegmentationDataset, UnlabelledDataset
 from multiseg.datasets.base.decoding import (
+    IMAGE_ENDINGS,
     MAX_PIXELS,
     SIDEWAYS,
     ColoredMaskError,
@@ -29,6 +30,7 @@ from multiseg.datasets.base.segments import (
 from multiseg.datasets.base.shares import Share, draw
 
 __all__ = [
+    "IMAGE_ENDINGS",
     "MAX_PIXELS",
     "SIDEWAYS",
     "Arrays",
@@ -47,6 +49,7 @@ __all__ = [
     "SegmentationDataset",
     "Share",
     "Stamp",
+    "UnlabelledDataset",
     "all_readers",
     "cache_folder",
     "draw",

@@ -6,10 +6,10 @@ import json
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from multiseg.datasets.base.decoding import image_size, read_image, read_mask
 from multiseg.datasets.base.index import code_of, indexed
 from multiseg.datasets.base.listing import Arrays, Listing, PairTable
 from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
-from multiseg.label_space import LabelSpace
+from multiseg.label_space import IGNORE, LabelSpace
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,11 @@ class SegmentationDataset(Dataset[Sample], ABC):
     #: The first is trained on, the second evaluated, unless a recipe says otherwise.
     splits: tuple[str, ...]
     #: Paths, relative to the root, by which a root of this layout is recognised; of a tuple of paths any one will do.
+    #: Without any, every folder is a root: that which is named, and none is looked for inside it.
     markers: ClassVar[tuple[str | tuple[str, ...], ...]]
     label_space: LabelSpace
+    #: Whether images have masks; see `UnlabelledDataset`.
+    labelled: ClassVar[bool] = True
     #: Whether masks hold RGB colours, which `pack_colors` turns into raw ids.
     masks_are_colors: bool = False
     #: Splits whose masks are empty dummies, because a benchmark keeps the true ones.
@@ -179,7 +182,7 @@ class SegmentationDataset(Dataset[Sample], ABC):
             image, mask = self.pairs[index]
             if not exists(image):
                 images.append(index)
-            if not exists(mask):
+            if self.labelled and not exists(mask):
                 masks.append(index)
         return images, masks
 
@@ -238,6 +241,46 @@ class PanopticDataset(SegmentationDataset):
     def read_truth(self, index: int) -> tuple[tv_tensors.Mask, Segments | None]:
         segments = self.read_segments(index)
         return segments.labels, segments
+
+
+class UnlabelledDataset(SegmentationDataset):
+    """Images without masks: all their pixels are ignored, and the label space has no classes.
+
+    In `pairs` the mask is an empty text. A sample's key is its path with the extension, since two images may differ in
+    nothing else.
+    """
+
+    labelled = False
+
+    @abstractmethod
+    def list_images(self) -> Iterable[str]:
+        """Every image of `self.split`, as `list_pairs` lists pairs."""
+
+    def list_pairs(self) -> Iterable[tuple[str, str]]:
+        return ((image, "") for image in self.list_images())
+
+    def mask_path(self, index: int) -> NoReturn:
+        """
+        Raises:
+            MultisegError: always.
+        """
+        raise MultisegError(f"{self.name} has no masks.")
+
+    def read_labels(self, index: int) -> tv_tensors.Mask:
+        """`IGNORE` at the size of the image, of which only the header is read. Shape: (H, W) int16."""
+        return _nothing_labelled(image_size(self.image_path(index)))
+
+    def __getitem__(self, index: int) -> Sample:
+        """
+        Raises:
+            MultisegError: the image is missing or cannot be decoded.
+        """
+        image = read_image(self.image_path(index))
+        return Sample(image, _nothing_labelled(image.shape[-2:]), self.label_space, self.pairs[index][0])
+
+
+def _nothing_labelled(size: Sequence[int]) -> tv_tensors.Mask:
+    return tv_tensors.Mask(torch.full(tuple(size), IGNORE, dtype=torch.int16))
 
 
 def _names_in(folder: Path) -> set[str]:

@@ -20,6 +20,9 @@ from torchvision.io import ImageReadMode, decode_image
 from multiseg.errors import MultisegError
 from multiseg.label_space import pack_colors
 
+#: Of the files that count as images, the usual one first; case does not matter.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
+
 #: Larger images are refused as decompression bombs (Pillow's own limit, applied to every decoder).
 MAX_PIXELS = 178_956_970
 

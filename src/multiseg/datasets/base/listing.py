@@ -162,12 +162,30 @@ class Listing:
         Raises:
             MultisegError: there is no such folder, or two files differ in their ending only.
         """
-        by_length = sorted((ending.lower() for ending in endings), key=len, reverse=True)
         files: dict[str, str] = {}
+        for stem, path in self.files(folder, endings, apart_from, but_not):
+            if stem in files:
+                first, second = sorted([files[stem], path])
+                raise MultisegError(f"{self.root / folder} has both {first} and {second}; keep one.")
+            files[stem] = path
+        return files
+
+    def files(
+        self, folder: str, endings: tuple[str, ...], apart_from: str | None = None, but_not: tuple[str, ...] = ()
+    ) -> Iterator[tuple[str, str]]:
+        """Files anywhere below a folder, in any order: path without its ending, and path; see `stems`.
+
+        Raises:
+            MultisegError: there is no such folder.
+        """
+        by_length = sorted((ending.lower() for ending in endings), key=len, reverse=True)
         top = os.fspath(self.root / folder)
         skipped = os.fspath(self.root / apart_from) if apart_from is not None else None
-
-        def visit(where: str, prefix: str) -> None:
+        if not os.path.isdir(top):
+            raise MultisegError(f"the folder {top} does not exist.")
+        waiting = [(top, "")]
+        while waiting:
+            where, prefix = waiting.pop()
             self.consult(f"{folder}/{prefix}".rstrip("/"))
             with os.scandir(where) as entries:
                 for entry in entries:
@@ -176,22 +194,12 @@ class Listing:
                         continue
                     if entry.is_dir():
                         if entry.path != skipped:
-                            visit(entry.path, path + "/")
+                            waiting.append((entry.path, path + "/"))
                         continue
                     lower = name.lower()
                     ending = next((ending for ending in by_length if lower.endswith(ending)), None)
-                    if ending is None or lower.endswith(but_not):
-                        continue
-                    stem = path[: len(path) - len(ending)]
-                    if stem in files:
-                        first, second = sorted([files[stem], path])
-                        raise MultisegError(f"{self.root / folder} has both {first} and {second}; keep one.")
-                    files[stem] = path
-
-        if not os.path.isdir(top):
-            raise MultisegError(f"the folder {top} does not exist.")
-        visit(top, "")
-        return files
+                    if ending is not None and not lower.endswith(but_not):
+                        yield path[: len(path) - len(ending)], path
 
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
