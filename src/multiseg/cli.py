@@ -356,7 +356,7 @@ def _add_taxonomy(commands: Any) -> None:
         type=float,
         metavar="T",
         help="with --model: share from which a class is part of another (default: 0.7); with --prototypes: by how much "
-        "the nearest class must lead, from 0 to 1 (default: 0.5)",
+        "the nearest class must lead, from 0 to 1 (default: 0.3)",
     )
     _add_inference(command)
 

@@ -5,14 +5,19 @@ alike to the model, so two classes that are each other's nearest may be the same
 both sides: it cannot say that one class contains another, nor how much of it. What it suggests is for a person to
 check.
 
-Similarities of embeddings are compressed, and by how much depends on model and datasets: 0.4 may be near in one run and
-far in the next. So a class is judged against the other classes of the same dataset only. With similarities s₁ ≥ s₂ ≥ …
-to the classes of the other dataset, its nearest one leads by
+Similarities of embeddings are compressed, and by how much depends on model and datasets: 0.9 may be near in one run and
+far in the next. Some classes are near to nearly all of another dataset, too. So what a class has in common with all is
+taken away, in rows and columns of the similarities s between two datasets,
 
-    (s₁ - s₂) / (s₁ - mean(s₂, s₃, …)):
+    e_ij = s_ij - mean_j(s_ij) - mean_i(s_ij) + mean(s),
 
-0 where the second is as near, 1 where the second is as far as the others are on average. Neither a factor on all
-similarities nor a shift of all of them changes that.
+which is the same as to take the mean prototype of each dataset away; and then a class is judged against the others of
+its dataset only. The nearest class j to i leads by
+
+    (e_ij - max_{k≠j} e_ik) / (e_ij - mean_{k≠j} e_ik), at least 0:
+
+0 where another is as near, 1 where the second is as far as all are on average. Neither a factor on all similarities nor
+a shift of all of them changes that.
 """
 
 from __future__ import annotations
@@ -31,9 +36,9 @@ from multiseg.taxonomy.name_conflicts import DatasetClass, Homonym, namesakes
 from multiseg.taxonomy.relations import Relation
 
 #: By so much the nearest must lead, unless said otherwise.
-LEAD = 0.5
+LEAD = 0.3
 
-#: Where the other dataset has fewer classes with a prototype, nothing shows what is near.
+#: Where a dataset has fewer classes with a prototype, nothing shows what is near.
 MIN_CLASSES = 3
 
 Floats = NDArray[np.float64]
@@ -66,7 +71,7 @@ class Neighbours:
         dataset: the other one.
         names: its classes that have prototypes, the nearest first.
         similarities: of each, the cosine between prototypes.
-        lead: of the nearest, 0 to 1; NaN where there are fewer than three.
+        lead: of the nearest, 0 to 1; NaN where either dataset has fewer than three classes with prototypes.
         mutual: whether the class is the nearest of its nearest, too.
         shared: whether the two have one prototype, since the union made them one by name.
     """
@@ -133,8 +138,9 @@ def compare_prototypes(datasets: Sequence[ClassPrototypes], threshold: float = L
     """Nearest prototypes across datasets, and what they suggest.
 
     Two classes are suggested to be the same if each is the other's nearest in its dataset and leads there by the
-    threshold. Being each other's nearest alone says little: of classes placed at random, half are. Nor are classes
-    judged of which one dataset has fewer than three. Classes that share a prototype are the same, as the union has it.
+    threshold. Being each other's nearest alone says little: of classes placed at random, half are. Where one of two
+    datasets has fewer than three classes with prototypes, nothing is suggested; but classes that share a prototype are
+    the same, as the union has it.
 
     Args:
         datasets: with prototypes of one model.
@@ -152,7 +158,7 @@ def compare_prototypes(datasets: Sequence[ClassPrototypes], threshold: float = L
             forth = by_pair.get((DatasetClass(first.name, name), second.name))
             if forth and forth.mutual:
                 back = by_pair[forth.nearest, first.name]
-                if forth.shared or min(forth.lead, back.lead) >= threshold:  # never where one is NaN
+                if forth.shared or (forth.lead >= threshold and back.lead >= threshold):  # never where one is NaN
                     suggestions.append(_suggestion(forth, back))
     return PrototypeComparison(neighbours, suggestions, [entry for one in datasets for entry in _unjudged(one)])
 
@@ -176,17 +182,23 @@ def cosine_similarities(first: Floats, second: Floats) -> Floats:
 
 
 def leads(similarities: Floats) -> Floats:
-    """By how much the largest of each row leads; see above. NaN in rows of fewer than three; 0 where all are equal.
+    """By how much the largest of each row leads; see above. NaN where there are fewer than three rows or columns.
 
     Shape:
         (K, K') to (K,).
     """
-    if similarities.shape[1] < MIN_CLASSES:
-        return np.full(len(similarities), np.nan)
-    ordered = -np.sort(-similarities, axis=1)
-    over_second = ordered[:, 0] - ordered[:, 1]
-    over_others = ordered[:, 0] - ordered[:, 1:].mean(1)
-    found: Floats = over_second / np.maximum(over_others, 1e-12)
+    count, others = similarities.shape
+    if min(count, others) < MIN_CLASSES:
+        return np.full(count, np.nan)
+    by_row, by_column = similarities.mean(1, keepdims=True), similarities.mean(0, keepdims=True)
+    standing_out = similarities - by_row - by_column + similarities.mean()
+    nearest = similarities.argmax(1)[:, None]
+    own = np.take_along_axis(standing_out, nearest, 1)[:, 0]
+    np.put_along_axis(standing_out, nearest, -np.inf, 1)
+    over_second = own - standing_out.max(1)
+    np.put_along_axis(standing_out, nearest, 0, 1)
+    over_others = own - standing_out.sum(1) / (others - 1)
+    found: Floats = np.maximum(over_second, 0) / np.maximum(over_others, 1e-12)  # the second is at least the mean
     return found
 
 
