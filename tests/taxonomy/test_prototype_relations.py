@@ -158,8 +158,9 @@ def test_evidence_of_a_suggestion() -> None:
     ]
     evidence = comparison.suggestions[1].evidence()
     assert evidence == {
-        **{"similarity": 0.8, "second_of_from": 0.0, "second_of_to": 0.0},
-        **{"lead_of_from": 1.0, "lead_of_to": 1.0, "by": "prototypes"},
+        **{"similarity": 0.8, "second_of_from": 0.0, "second_of_to": 0.0, "by": "prototypes"},
+        # similarities less the means of the other side: (0.6, 0, 0, -0.25, -0.25), and (0.64, 0, -0.2, -0.2)
+        **{"lead_of_from": round(0.6 / (0.6 + 0.5 / 4), 3), "lead_of_to": round(0.64 / (0.64 + 0.4 / 3), 3)},
     }
 
 
