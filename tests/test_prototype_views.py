@@ -95,9 +95,9 @@ def test_pixels_have_the_labels_and_embeddings_of_their_places(runs):
 def test_few_images_and_few_pixels(runs):
     predictor = Predictor.from_run(runs["disjoint"], device="cpu")
     dataset = open_dataset("park", DatasetEntry(**entries(runs["disjoint"])["park"]), "val")
-    vectors, labels = sample_pixels(predictor, dataset, count=3, images=1)
-    assert len(vectors) == len(labels) == 3
-    again = sample_pixels(predictor, dataset, count=3, images=1)
+    vectors, labels = sample_pixels(predictor, dataset, count=1, images=2)
+    assert len(vectors) == len(labels) == 1
+    again = sample_pixels(predictor, dataset, count=1, images=2)
     assert np.array_equal(vectors, again[0]) and np.array_equal(labels, again[1])
 
 
@@ -162,6 +162,9 @@ def test_datasets_that_are_gone_cost_only_their_pixels(runs, tmp_path):
     assert {cloud.dataset for cloud in found.clouds} == {"town"} and len(found.marks) == 5
     (note,) = found.notes
     assert note.startswith("No pixels of park: ") and "nowhere" in note
+    config["data"]["datasets"]["town"]["root"] = str(tmp_path / "nowhere")
+    found = view_run(run, "r", config["data"]["datasets"])
+    assert not found.clouds and len({mark.place for mark in found.marks}) == 5 and len(found.notes) == 2
 
 
 def test_classes_never_seen_are_neither_drawn_nor_compared(runs, tmp_path):

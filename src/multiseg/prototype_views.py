@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from multiseg.configuration import Config
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
-from multiseg.evaluation.embedding_charts import Cloud, Mark, Match, RunPrototypes, in_the_plane, load_tsne
+from multiseg.evaluation.embedding_charts import Cloud, Mark, Match, RunPrototypes, among, in_the_plane, load_tsne
 from multiseg.label_space import IGNORE, LabelSpace
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.loading.transforms import ResizeImage
@@ -25,7 +25,8 @@ from multiseg.methods.mdp import MDP
 from multiseg.networks.segmentation_network import labels_at
 from multiseg.predictor import Predictor
 from multiseg.run_folder import RunFolder
-from multiseg.taxonomy.prototype_relations import ClassPrototypes, Neighbours, compare_prototypes
+from multiseg.taxonomy.name_conflicts import ends
+from multiseg.taxonomy.prototype_relations import ClassPrototypes, PrototypeComparison, compare_prototypes
 
 #: Images of each dataset on which pixels are looked for, and pixels of each dataset.
 IMAGES, PIXELS = 24, 300
@@ -169,9 +170,7 @@ def view_run(run: RunFolder, name: str, entries: Config) -> RunPrototypes:
         pixels, notes = _pixels(predictor, prototypes, entries)
         marks, clouds = _in_the_plane(prototypes, pixels)
     classes = {own.space.name: own.space.names for own in prototypes}
-    return RunPrototypes(
-        name, classes, clouds, marks, _matches(compare_prototypes(prototypes).neighbours), tuple(notes)
-    )
+    return RunPrototypes(name, classes, clouds, marks, _matches(compare_prototypes(prototypes)), tuple(notes))
 
 
 def _pixels(
@@ -185,7 +184,10 @@ def _pixels(
             dataset = open_dataset(space.name, DatasetEntry(**entries[space.name]), "val")
             if dataset.label_space.names != space.names:
                 raise MultisegError("its classes are no longer those that the model was trained on.")
-            found.append(Pixels(space, *sample_pixels(predictor, dataset, count)))
+            drawn = Pixels(space, *sample_pixels(predictor, dataset, count))
+            if not len(drawn.labels):
+                raise MultisegError("none of those looked at is labelled.")
+            found.append(drawn)
         except MultisegError as error:
             notes.append(f"No pixels of {space.name}: {error}")
     return found, notes
@@ -200,17 +202,21 @@ def _in_the_plane(prototypes: Sequence[ClassPrototypes], pixels: Sequence[Pixels
     if not owners:
         return [], []
     vectors = np.array([owner.vectors[place] for (owner, place), *_ in owners.values()])
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # as pixels are
-    plane = in_the_plane(np.concatenate([vectors, *(entry.vectors for entry in pixels)]))
-    parts = np.split(plane, np.cumsum([len(owners), *(len(entry.labels) for entry in pixels)]))
+    if pixels:
+        embedded = np.concatenate([entry.vectors for entry in pixels])
+        plane = in_the_plane(embedded)
+        places = among(vectors, embedded, plane)
+        parts = np.split(plane, np.cumsum([len(entry.labels) for entry in pixels]))
+    else:
+        places, parts = in_the_plane(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)), []
     marks = []
-    for members, (x, y) in zip(owners.values(), parts[0], strict=True):
+    for members, (x, y) in zip(owners.values(), places, strict=True):
         entry = members[0][0].space.classes[members[0][1]]
         datasets = tuple(owner.space.name for owner, _ in members)
         marks.append(Mark(datasets, entry.name, entry.color, (float(x), float(y))))
     clouds = [
         Cloud(entry.space.name, entry.space.names[index], entry.space.classes[index].color, part[entry.labels == index])
-        for entry, part in zip(pixels, parts[1:], strict=False)
+        for entry, part in zip(pixels, parts, strict=False)
         for index in np.unique(entry.labels)
     ]
     return marks, clouds
@@ -233,9 +239,11 @@ def _labels_of(labels: Tensor, size: Sequence[int], embeddings: Tensor, stride: 
     return labels_at(resized, stride, (embeddings.shape[-2], embeddings.shape[-1]), IGNORE)
 
 
-def _matches(neighbours: Sequence[Neighbours]) -> Mapping[tuple[str, str], Mapping[str, Match]]:
+def _matches(comparison: PrototypeComparison) -> Mapping[tuple[str, str], Mapping[str, Match]]:
+    relations = [suggestion.relation for suggestion in comparison.suggestions]
+    suggested = {ends(fact) for relation in relations for fact in (relation, relation.turned())}
     matches: dict[tuple[str, str], dict[str, Match]] = {}
-    for found in neighbours:
-        match = Match(found.names[0], found.similarities[0], found.mutual, found.shared)
+    for found in comparison.neighbours:
+        match = Match(found.names[0], found.similarities[0], (found.entry, found.nearest) in suggested, found.shared)
         matches.setdefault((found.entry.dataset, found.entry.name), {})[found.dataset] = match
     return matches

@@ -14,6 +14,7 @@ from multiseg.evaluation.embedding_charts import (
     Mark,
     Match,
     RunPrototypes,
+    among,
     in_the_plane,
     place_labels,
     prototypes_section,
@@ -235,6 +236,19 @@ def test_clusters_stay_together_and_a_seed_decides():
     apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + np.diag([np.inf] * 60)
     assert (group[apart.argmin(1)] == group).mean() > 0.95
     assert np.array_equal(places, in_the_plane(vectors))
+
+
+def test_prototypes_lie_amidst_the_pixels_most_like_them():
+    random = np.random.default_rng(0)
+    others = random.normal(size=(30, 6))
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    vectors, places = 3 * random.normal(size=(4, 6)), random.normal(size=(30, 2))
+    found = among(vectors, others, places, count=5)
+    for vector, place in zip(vectors, found, strict=True):
+        most_like = sorted(range(30), key=lambda index: -float(vector @ others[index]))[:5]
+        for axis in (0, 1):
+            assert place[axis] == sorted(places[index][axis] for index in most_like)[2]
+    assert among(vectors, others[:1], places[:1]).tolist() == [places[0].tolist()] * 4  # fewer than wanted
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (1, 4), (2, 4), (3, 4), (5, 1)])

@@ -84,13 +84,13 @@ class Match:
     Args:
         name: of its class.
         similarity: cosine.
-        mutual: each is the other's nearest.
+        suggested: as the same, as each is the other's nearest and stands out.
         shared: the two have one prototype.
     """
 
     name: str
     similarity: float
-    mutual: bool
+    suggested: bool
     shared: bool
 
 
@@ -151,6 +151,28 @@ def in_the_plane(vectors: NDArray[np.float64], seed: int = 0) -> NDArray[np.floa
     return places.astype(np.float64)
 
 
+def among(
+    vectors: NDArray[np.float64], others: NDArray[np.float64], places: NDArray[np.float64], count: int = 10
+) -> NDArray[np.float64]:
+    """Places for vectors among others that have places: the median of those of the most similar ones.
+
+    A prototype is a mean, and means are more like each other than like what they are means of: t-SNE of both together
+    puts all prototypes on an island of their own, unless training has gone far.
+
+    Args:
+        vectors: (M, D), of any length.
+        others: (N, D) of unit length; at least one.
+        places: (N, 2) of the others.
+        count: of the most similar ones.
+
+    Returns:
+        (M, 2).
+    """
+    nearest = np.argsort(-(vectors @ others.T), axis=1, kind="stable")[:, :count]
+    found: NDArray[np.float64] = np.median(places[nearest], axis=1)
+    return found
+
+
 def prototypes_section(runs: Sequence[RunPrototypes]) -> str:
     """Pictures of prototypes and pixels, by dataset and by class, and a table of the nearest across datasets.
 
@@ -167,9 +189,9 @@ def prototypes_section(runs: Sequence[RunPrototypes]) -> str:
         "the model they look alike."
     )
     how = (
-        "Large marks with names are prototypes, dots are pixels of validation images, drawn at random, as many of each "
-        "class as there are. t-SNE keeps near what is near; how far groups lie apart, and how large they are, means "
-        "nothing."
+        "Dots are pixels of validation images, drawn at random, of every class as many as of any other, and in the plane "
+        "by t-SNE: it keeps near what is near, but how far groups lie apart, and how large they are, means nothing. "
+        "Large marks with names are prototypes, each amidst the ten pixels that are most like it."
     )
     out = [f'<p>{lead}</p><p class="muted small">{how}</p>']
     for run in runs[:_RUNS]:
@@ -282,16 +304,24 @@ class _Canvas:
 
 @dataclass(frozen=True)
 class Label:
-    """Where a name stands: the box (left, top, right, bottom), and whether a line must show whose it is."""
+    """Where a name stands.
+
+    Args:
+        box: left, top, right, bottom.
+        side: of the mark: -1 left, 1 right, 0 above or below.
+        led: a line must show whose it is.
+    """
 
     box: tuple[float, float, float, float]
+    side: int
     led: bool
 
     def draw(self, name: str, x: float, y: float) -> str:
         left, top, right, bottom = self.box
-        middle = (top + bottom) / 2
-        text = f'<text x="{(left + right) / 2:.1f}" y="{bottom - 3:.1f}" text-anchor="middle">{escape(name)}</text>'
-        end = min(max(x, left), right)
+        # from the side of the mark, for the width of letters is only about right
+        at, anchor = {-1: (right - 2, "end"), 0: ((left + right) / 2, "middle"), 1: (left + 2, "start")}[self.side]
+        text = f'<text x="{at:.1f}" y="{bottom - 3:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+        end, middle = min(max(x, left), right), (top + bottom) / 2
         return (f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{end:.1f}" y2="{middle:.1f}"/>' if self.led else "") + text
 
 
@@ -306,9 +336,9 @@ def place_labels(names: Sequence[str], marks: Sequence[Sequence[float]]) -> list
     placed: list[Label | None] = []
     for name, (x, y) in zip(names, marks, strict=True):
         width = _LETTER * len(name) + 4
-        candidates = ((_box(x, y, width, *way), way[2] > 1) for way in _WAYS)
-        inside = ((box, led) for box, led in candidates if _is_inside(box))
-        found = next((Label(box, led) for box, led in inside if not any(_overlap(box, other) for other in taken)), None)
+        candidates = (Label(_box(x, y, width, *way), way[0], way[2] > 1) for way in _WAYS)
+        inside = (label for label in candidates if _is_inside(label.box))
+        found = next((label for label in inside if not any(_overlap(label.box, other) for other in taken)), None)
         placed.append(found)
         if found:
             taken.append(found.box)
@@ -345,14 +375,13 @@ def _tables(run: RunPrototypes) -> str:
     datasets = [name for name in run.classes if any(dataset == name for dataset, _ in run.matches)]
     if len(datasets) < 2:
         return ""
-    shared = any(match.shared for own in run.matches.values() for match in own.values())
     said = (
-        "The nearest class of each other dataset, with the cosine between prototypes; bold where each is the other's "
+        "The nearest class of each other dataset, with the cosine between prototypes. How high a similarity is high "
+        "differs from run to run, and every class has a nearest one. Bold are those that stand out among each other's "
+        "neighbours: <code>multiseg taxonomy --prototypes</code> suggests that they are the same, and lists more."
     )
-    said += "nearest. How high a similarity is high differs from run to run: compare within a row or column. "
-    said += "Classes marked = are one class to the model, since it was told to unite names. " * shared
-    command = "multiseg taxonomy --prototypes"
-    said += f"<code>{command}</code> lists more neighbours, and writes relations."
+    if any(match.shared for own in run.matches.values() for match in own.values()):
+        said += " Classes marked = are one class to the model, since it was told to unite names."
     out = [f'<h4>Nearest prototypes</h4><p class="muted small">{said}</p>']
     for dataset in datasets:
         others = [name for name in datasets if name != dataset]
@@ -375,7 +404,7 @@ def _row(name: str, matches: Mapping[str, Match] | None, others: Sequence[str]) 
 def _cells(match: Match | None) -> Iterable[str]:
     if match is None:
         return ("<td></td>", "<td></td>")
-    name = f"<b>{escape(match.name)}</b>" if match.mutual else escape(match.name)
+    name = f"<b>{escape(match.name)}</b>" if match.suggested else escape(match.name)
     return (f'<td class="text">{name}</td>', f"<td>{'=' if match.shared else f'{match.similarity:.2f}'}</td>")
 
 
