@@ -319,10 +319,13 @@ def _add_taxonomy(commands: Any) -> None:
         commands,
         "taxonomy",
         _taxonomy,
-        "how the classes of several datasets relate: by their names, by a table, or measured with a trained model",
+        "how the classes of several datasets relate: by their names, by a table, measured with a trained model, or by "
+        "its prototypes",
         "multiseg taxonomy camvid=/d/CamVid idd_lite=/d/idd20k_lite --out relations.tsv",
     )
-    command.add_argument("datasets", nargs="*", metavar="NAME=ROOT", help="with --model: default the run's own")
+    command.add_argument(
+        "datasets", nargs="*", metavar="NAME=ROOT", help="with --model or --prototypes: default the run's own"
+    )
     command.add_argument(
         "--by", default="name", metavar="name|TSV", help="'name', a TSV of relations, or a master table such as MSeg's"
     )
@@ -340,15 +343,31 @@ def _add_taxonomy(commands: Any) -> None:
     command.add_argument("--all", action="store_true", help="shorten no list")
     command.add_argument("--json", action="store_true", help="machine-readable output")
     command.add_argument("--model", type=Path, metavar="RUN", help="measure: what this model suggests, with evidence")
+    command.add_argument(
+        "--prototypes",
+        type=Path,
+        metavar="RUN",
+        help="compare: what the prototypes of this model of `mdp` suggest, with evidence; reads no image",
+    )
     command.add_argument("--split", help="to measure on (default: the one each dataset is evaluated on in training)")
     command.add_argument("--limit", type=int, metavar="N", help="measure on N images of each only, evenly spread")
     command.add_argument(
-        "--threshold", type=float, metavar="T", help="share from which a class is part of another (default: 0.7)"
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="with --model: share from which a class is part of another (default: 0.7); with --prototypes: by how much "
+        "the nearest class must lead, from 0 to 1 (default: 0.3)",
     )
     _add_inference(command)
 
 
 def _taxonomy(given: argparse.Namespace) -> int:
+    if given.model and given.prototypes:
+        raise MultisegError("--model measures relations, --prototypes compares classes: give one of the two.")
+    if given.prototypes:
+        from multiseg.commands.prototype_report import show_prototypes
+
+        return show_prototypes(given)
     if given.model:
         from multiseg.commands.measured_report import show_measured_taxonomy
 

@@ -16,6 +16,7 @@ from multiseg.configuration import Config
 from multiseg.console import progress_bar
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
+from multiseg.evaluation.embedding_charts import RunPrototypes
 from multiseg.evaluation.iou import Scores
 from multiseg.evaluation.report import Gallery, Panel, RunSummary, render_report
 from multiseg.evaluation.weight_charts import RunNorms
@@ -23,6 +24,7 @@ from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.log import read_log
 from multiseg.norm_statistics import read_norms
 from multiseg.predictor import Predictor
+from multiseg.prototype_views import has_prototypes, view_run
 from multiseg.run_folder import RunFolder, write_text
 
 
@@ -46,8 +48,9 @@ def write_report(runs: Sequence[RunFolder], out: Path, title: str = "multiseg re
     summaries = [read_run(run, name, tuple(own)) for run, name, own in zip(runs, names, entries, strict=True)]
     galleries, notes = make_galleries(dict(zip(names, runs, strict=True)), entries, panels)
     norms, norm_notes = collect_norms(dict(zip(names, runs, strict=True)), entries)
+    prototypes = collect_prototypes(dict(zip(names, runs, strict=True)), entries)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, render_report(title, summaries, galleries, notes, norms, norm_notes))
+    write_text(out, render_report(title, summaries, galleries, notes, norms, norm_notes, prototypes))
 
 
 def dataset_entries(run: RunFolder) -> Config:
@@ -194,6 +197,27 @@ def collect_norms(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> t
         except MultisegError as error:
             notes.append(f"No batch norms of {name}: {error}")
     return norms, notes if any(entry.sets for entry in norms) else []
+
+
+def collect_prototypes(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> list[RunPrototypes]:
+    """The prototypes of the models that have some, with pixels around them. One model is in memory at a time.
+
+    Args:
+        runs: by the name they have on the page.
+        entries: the datasets of each run.
+    """
+    with_some = [
+        (*run, own) for run, own in zip(runs.items(), entries, strict=True) if has_prototypes(run[1].weights_path)
+    ]
+    found = []
+    with progress_bar("prototypes", len(with_some)) as advance:
+        for done, (name, run, own) in enumerate(with_some, 1):
+            try:
+                found.append(view_run(run, name, own))
+            except MultisegError as error:
+                found.append(RunPrototypes(name, {}, (), (), {}, (f"No prototypes of {name}: {error}",)))
+            advance(done)
+    return found
 
 
 def spread(length: int, count: int) -> list[int]:

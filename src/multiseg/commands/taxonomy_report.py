@@ -51,7 +51,7 @@ _V = TypeVar("_V")
 _MOST_LINES, _MOST_NAMES = 20, 30
 
 #: Options that only a measurement takes.
-_MEASURING = ("split", "limit", "threshold", "scales", "flip", "sliding", "device")
+_MEASURING = ("split", "limit", "scales", "flip", "sliding", "device")
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,15 @@ class Findings:
 def show_taxonomy(given: Namespace) -> int:
     """Print how the given datasets relate, and write it where --out says."""
     refuse_format_alone(given)
-    for name in _MEASURING:
-        if getattr(given, name) not in (None, False):
-            raise MultisegError(f"--{name} is for measuring: it needs --model RUN.")
+    refuse_measuring(given)
+    if given.threshold is not None:
+        raise MultisegError("--threshold is for measuring: it needs --model RUN or --prototypes RUN.")
     datasets = open_named(given.datasets, "train")
     require_labels(datasets.values(), "relate")
     if len(datasets) < 2:
-        raise MultisegError("relations are between datasets: give two at least as NAME=ROOT, or --model RUN.")
+        raise MultisegError(
+            "relations are between datasets: give two at least as NAME=ROOT, or --model RUN or --prototypes RUN."
+        )
     spaces = [dataset.label_space for dataset in datasets.values()]
     relations = _relations(given, datasets)
     by_name = given.by == "name"
@@ -134,6 +136,16 @@ def refuse_format_alone(given: Namespace) -> None:
     """
     if given.format == "mseg" and not given.out:
         raise MultisegError("--format mseg is the format of a file: it needs --out FILE.")
+
+
+def refuse_measuring(given: Namespace) -> None:
+    """
+    Raises:
+        MultisegError: an option that only measuring with --model takes.
+    """
+    for name in _MEASURING:
+        if getattr(given, name) not in (None, False):
+            raise MultisegError(f"--{name} is for measuring: it needs --model RUN.")
 
 
 def write_findings(

@@ -23,6 +23,7 @@ from PIL import Image
 
 import multiseg
 from multiseg.evaluation.curves import COLORS, Line, Points, line_chart
+from multiseg.evaluation.embedding_charts import RunPrototypes, prototypes_section
 from multiseg.evaluation.iou import Scores
 from multiseg.evaluation.overlays import overlay
 from multiseg.evaluation.weight_charts import RunNorms, filters_section, norms_section
@@ -116,6 +117,7 @@ def render_report(
     notes: Sequence[str] = (),
     norms: Sequence[RunNorms] = (),
     norm_notes: Sequence[str] = (),
+    prototypes: Sequence[RunPrototypes] = (),
 ) -> str:
     """The page.
 
@@ -126,6 +128,7 @@ def render_report(
         notes: sentences on pictures that are missing.
         norms: the batch norms of runs that have a model.
         norm_notes: sentences on models that are missing.
+        prototypes: of runs whose models have some.
     """
     style = (resources.files("multiseg.evaluation") / "report.css").read_text(encoding="utf-8")
     runs, datasets = with_colors(runs), dataset_names(runs)
@@ -136,6 +139,7 @@ def render_report(
         _section("Training", _training(runs, datasets)),
         _section("Classes", "".join(_classes(runs, name) for name in datasets)),
         _section("Pictures", "".join(_gallery(runs, gallery) for gallery in galleries) + _paragraphs(notes)),
+        _section("Prototypes", prototypes_section(prototypes)),
         _section("Batch norms", norms_section(norms) + _paragraphs(norm_notes)),
         _section("Filters", filters_section(norms)),
         _section("Cost, and how to repeat it", _cost(runs) + "".join(_repeat(run) for run in runs)),
