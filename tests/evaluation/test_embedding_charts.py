@@ -259,5 +259,5 @@ def test_few_vectors_and_short_ones(shape):
 
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(MultisegError, match=r"it takes scikit-learn: pip install 'multiseg\[report\]'"):
+    with pytest.raises(MultisegError, match=r"it takes scikit-learn: pip install scikit-learn"):
         in_the_plane(np.zeros((5, 2)))

@@ -225,4 +225,4 @@ def test_without_lightly_the_message_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "lightly.loss", None)
     assert run_command("train", *RECIPES["moco"], *train_arguments, "--run", tmp_path / "run") == 2
-    assert "pip install 'multiseg[moco]'" in capsys.readouterr().err
+    assert "pip install lightly" in capsys.readouterr().err

@@ -125,7 +125,7 @@ def load_tsne() -> Any:
         # seconds that other commands need not wait for, of a library that only this needs
         from sklearn.manifold import TSNE
     except ImportError:
-        raise MultisegError("it takes scikit-learn: pip install 'multiseg[report]'.") from None
+        raise MultisegError("it takes scikit-learn: pip install scikit-learn.") from None
     return TSNE
 
 
@@ -189,9 +189,9 @@ def prototypes_section(runs: Sequence[RunPrototypes]) -> str:
         "the model they look alike."
     )
     how = (
-        "Dots are pixels of validation images, drawn at random, of every class as many as of any other, and in the plane "
-        "by t-SNE: it keeps near what is near, but how far groups lie apart, and how large they are, means nothing. "
-        "Large marks with names are prototypes, each amidst the ten pixels that are most like it."
+        "Dots are pixels of validation images, drawn at random, of every class as many as of any other, and in the "
+        "plane by t-SNE: it keeps near what is near, but how far groups lie apart, and how large they are, means "
+        "nothing. Large marks with names are prototypes, each amidst the ten pixels that are most like it."
     )
     out = [f'<p>{lead}</p><p class="muted small">{how}</p>']
     for run in runs[:_RUNS]:

@@ -73,7 +73,7 @@ class MoCo(SegmentationMethod):
             from lightly.loss import NTXentLoss
             from lightly.models.modules import MoCoProjectionHead
         except ImportError:
-            raise MultisegError("moco needs lightly: pip install 'multiseg[moco]'.") from None
+            raise MultisegError("moco needs lightly: pip install lightly.") from None
         if min(queue, temperature, projection_channels) <= 0:
             raise MultisegError("moco: queue, temperature and projection_channels must be positive.")
         for unused in (self.network.decoder, self.network.auxiliary):
