@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import naive_mdp as naive
 from multiseg.losses.base import Prototypes, class_means, merge_means
 from multiseg.losses.prototype_bank import Bank, ClassBank, RegionBank
+from multiseg.losses.prototype_contrast import SparseCoding, prototype_contrast
 from naive_mdp import IGNORE, make_labels, make_view
 
 K, D, IMAGES = 5, 6, 2
@@ -135,7 +136,10 @@ def test_a_class_that_leaves_the_ring_has_no_prototype_any_more(make: Callable[[
     empty = bank.pack(class_means(make_view(0), torch.full((IMAGES, 4, 5), IGNORE), IGNORE), IMAGES)
     for _ in range(4):
         bank.push(empty)
-    assert not bank.with_batch(empty)[0].known.any()
+    (found,) = bank.with_batch(empty)
+    assert not found.known.any() and not found.valid.any() and len(found.entries)
+    loss = prototype_contrast(make_view(1), make_labels(1), found, 0.07, IGNORE, SparseCoding())
+    assert loss.total == 0 and loss.weight == 0
 
 
 def test_counts_are_of_images_not_of_pixels() -> None:

@@ -185,6 +185,8 @@ class RegionBank(Bank):
         sums = entries.new_zeros(self.classes, self.channels).index_add_(0, classes, entries)
         # not scaled: the mean over the entries of f · p is f · their mean
         means = sums / counts.clamp(min=1)[:, None]
+        if not len(entries):  # a softmax needs something to run over
+            return Prototypes(means, counts > 0, means[:1], counts[:1] > 0)
         valid = torch.ones(len(entries), dtype=torch.bool, device=entries.device)
         return Prototypes(means, counts > 0, entries, valid)
 
