@@ -21,7 +21,7 @@ from multiseg.run_folder import read_checkpoint
 VIEWS = ["--data.views.size", "[64, 96]"]
 SMALL = [*VIEWS, "--method.projection_channels", "16"]
 RECIPES: dict[str, list[str]] = {
-    "mdp": ["mdp", *SMALL, "--method.bank.batches", "3"],
+    "mdp": ["mdp", *SMALL, "--method.bank.batches", "3", "--method.coding", "{alpha: 0.5, count: 5}"],
     "regions": [
         "mdp",
         *SMALL,
