@@ -88,9 +88,13 @@ def test_the_label_is_the_nearest_prototype_where_it_is_sure(monkeypatch: pytest
     seen: list[tuple[Tensor, Prototypes]] = []
     original = method._label_confident
 
-    def label(view: object, keys: Tensor, labels: Tensor, prototypes: Prototypes) -> None:
-        before = labels.clone()
-        original(view, keys, labels, prototypes)  # type: ignore[arg-type]
+    def label(batch: object, keys: Sequence[Tensor], labels: Sequence[Tensor], prototypes: Prototypes) -> None:
+        before = [own.clone() for own in labels]
+        original(batch, keys, labels, prototypes)  # type: ignore[arg-type]
+        for key, own, old in zip(keys, labels, before, strict=True):
+            check(key, own, old, prototypes)
+
+    def check(keys: Tensor, labels: Tensor, before: Tensor, prototypes: Prototypes) -> None:
         assert torch.equal(labels[[0, 2]], before[[0, 2]])
         assert (before[1] == IGNORE).all()
         seen.append((labels[1], prototypes))
