@@ -118,7 +118,7 @@ def test_landmarks_of_the_lead() -> None:
     assert leads(0.05 * rows + 0.93) == pytest.approx(1)  # compressed as in a run that has just begun
     assert leads(np.ones((4, 4))) == pytest.approx(0)
     rows[0, 1] = rows[1, 0] = 1  # two are as near to the first
-    assert leads(rows) == pytest.approx([0, 0, 1, 1])
+    assert leads(rows) == pytest.approx([0, 0, 6 / 7, 6 / 7])
     assert leads(rows + np.array([0, 0, 0, 0.9])) == pytest.approx(leads(rows))  # a class near to all
     for shape in ((4, 2), (2, 4)):
         assert np.isnan(leads(np.ones(shape))).all() and leads(np.ones(shape)).shape == shape[:1]
