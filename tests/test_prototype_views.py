@@ -148,7 +148,7 @@ def test_without_scikit_learn_the_report_says_so(runs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     write_report([runs["disjoint"]], tmp_path / "r.html", panels=0)
     section = (tmp_path / "r.html").read_text().split("<h2>Prototypes</h2>")[1].split("<section>")[0]
-    assert section.count("scikit-learn") == 1
+    assert section.count("it takes scikit-learn") == 1
     assert "No picture of the prototypes of disjoint: it takes scikit-learn: pip install" in section
     assert "<svg" not in section and "<table" in section
 
