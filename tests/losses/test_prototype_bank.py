@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import naive_mdp as naive
+from multiseg.errors import MultisegError
 from multiseg.losses.base import Prototypes, class_means, merge_means
 from multiseg.losses.prototype_bank import Bank, ClassBank, RegionBank
 from multiseg.losses.prototype_contrast import SparseCoding, prototype_contrast
@@ -156,7 +157,7 @@ def test_counts_are_of_images_not_of_pixels() -> None:
 
 def test_a_region_bank_smaller_than_the_batch_is_refused() -> None:
     bank = RegionBank(K, D, images=1)
-    with pytest.raises(ValueError, match="cannot hold a batch of 2"):
+    with pytest.raises(MultisegError, match="cannot hold a batch of 2"):
         bank.with_batch(packed(bank, 0))
 
 

@@ -14,8 +14,8 @@ from multiseg.commands.opening import open_named, require_labels
 from multiseg.commands.taxonomy_report import (
     Findings,
     print_homonyms,
-    print_names,
     print_summary,
+    print_unrelated,
     refuse_format_alone,
     write_findings,
 )
@@ -35,7 +35,7 @@ from multiseg.taxonomy.measured_relations import (
     measure_relations,
     measured_homonyms,
 )
-from multiseg.taxonomy.name_conflicts import DatasetClass, ends
+from multiseg.taxonomy.name_conflicts import ends
 
 
 def show_measured_taxonomy(given: Namespace) -> int:
@@ -113,16 +113,7 @@ def _print_measurement(findings: Findings, measurement: Measurement, show_all: b
     print_summary(findings)
     _print_suggestions(measurement.suggestions)
     print_homonyms(findings.homonyms, show_all)
-    reasons: dict[str, list[str]] = {space.name: [] for space in findings.spaces}
-    for unjudged in measurement.unjudged:
-        reasons[unjudged.entry.dataset].append(f"{unjudged.entry.name} ({unjudged.reason})")
-    print_names("not enough evidence for", reasons, show_all)
-    without_evidence = {unjudged.entry for unjudged in measurement.unjudged}
-    alone = {
-        dataset: [name for name in names if DatasetClass(dataset, name) not in without_evidence]
-        for dataset, names in findings.without_partner.items()
-    }
-    print_names("no relation found for", alone, show_all)
+    print_unrelated(findings, measurement.unjudged, ("not enough evidence for", "no relation found for"), show_all)
 
 
 def _print_suggestions(suggestions: Sequence[Suggestion]) -> None:

@@ -15,8 +15,8 @@ from multiseg.commands.opening import open_named
 from multiseg.commands.taxonomy_report import (
     Findings,
     print_homonyms,
-    print_names,
     print_summary,
+    print_unrelated,
     refuse_format_alone,
     refuse_measuring,
     write_findings,
@@ -25,7 +25,7 @@ from multiseg.console import results, say
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.prototype_views import class_prototypes
 from multiseg.run_folder import RunFolder, load_model
-from multiseg.taxonomy.name_conflicts import DatasetClass, ends
+from multiseg.taxonomy.name_conflicts import ends
 from multiseg.taxonomy.prototype_relations import (
     LEAD,
     MIN_CLASSES,
@@ -78,7 +78,7 @@ def show_prototypes(given: Namespace) -> int:
     _print_neighbours(comparison.neighbours, given.all)
     _print_suggestions(comparison.suggestions)
     print_homonyms(findings.homonyms, given.all)
-    _print_rest(findings, comparison, given.all)
+    print_unrelated(findings, comparison.unjudged, ("not judged", "no relation suggested for"), given.all)
     return 0
 
 
@@ -168,17 +168,3 @@ def _pair(values: tuple[float, float]) -> str:
 
 def _figure(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
-
-
-def _print_rest(findings: Findings, comparison: PrototypeComparison, show_all: bool) -> None:
-    """Classes that are not judged, and those of which nothing is suggested."""
-    reasons: dict[str, list[str]] = {space.name: [] for space in findings.spaces}
-    for unjudged in comparison.unjudged:
-        reasons[unjudged.entry.dataset].append(f"{unjudged.entry.name} ({unjudged.reason})")
-    print_names("not judged", reasons, show_all)
-    left_out = {unjudged.entry for unjudged in comparison.unjudged}
-    alone = {
-        dataset: [name for name in names if DatasetClass(dataset, name) not in left_out]
-        for dataset, names in findings.without_partner.items()
-    }
-    print_names("no relation suggested for", alone, show_all)

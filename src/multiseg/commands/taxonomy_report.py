@@ -25,7 +25,9 @@ from multiseg.taxonomy.master_table import (
     relations_of_table,
     write_master_table,
 )
+from multiseg.taxonomy.measured_relations import Unjudged
 from multiseg.taxonomy.name_conflicts import (
+    DatasetClass,
     Homonym,
     SimilarName,
     UnionClass,
@@ -212,6 +214,22 @@ def print_names(heading: str, names: Mapping[str, Sequence[str]], show_all: bool
             more = f", … and {len(classes) - shown} more" if len(classes) > shown else ""
             text = f"  {dataset} ({len(classes)}): {', '.join(classes[:shown])}{more}"
             results.print(text, markup=False, soft_wrap=True)
+
+
+def print_unrelated(
+    findings: Findings, unjudged: Sequence[Unjudged], headings: tuple[str, str], show_all: bool
+) -> None:
+    """Two sections: classes that were not judged, with the reasons, and those that were and have no partner."""
+    reasons: dict[str, list[str]] = {space.name: [] for space in findings.spaces}
+    for entry in unjudged:
+        reasons[entry.entry.dataset].append(f"{entry.entry.name} ({entry.reason})")
+    print_names(headings[0], reasons, show_all)
+    left_out = {entry.entry for entry in unjudged}
+    alone = {
+        dataset: [name for name in names if DatasetClass(dataset, name) not in left_out]
+        for dataset, names in findings.without_partner.items()
+    }
+    print_names(headings[1], alone, show_all)
 
 
 def _relations(given: Namespace, datasets: Mapping[str, SegmentationDataset]) -> list[Relation]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from multiseg.errors import MultisegError
 from multiseg.losses.base import ClassMeans, Prototypes
 
 
@@ -176,7 +177,7 @@ class RegionBank(Bank):
 
     def _places(self, images: int) -> Tensor:
         if images > len(self.regions):
-            raise ValueError(f"a region bank of {len(self.regions)} images cannot hold a batch of {images}.")
+            raise MultisegError(f"a region bank of {len(self.regions)} images cannot hold a batch of {images}.")
         return (self.position + torch.arange(images, device=self.position.device)) % len(self.regions)
 
     def _prototypes(self, entries: Tensor, classes: Tensor) -> Prototypes:
