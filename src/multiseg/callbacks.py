@@ -20,7 +20,8 @@ from multiseg.run_folder import RunFolder
 
 
 class Checkpoints(Callback):
-    """last.ckpt at every validation, and every so many steps if wanted; best.ckpt where the mean mIoU was highest.
+    """last.ckpt at every validation, and every so many steps if wanted; best.ckpt where the mean mIoU, or what else the
+    method is judged by, was highest.
 
     Each is written beside its place and then moved there (by Lightning), so a crash leaves the one before.
 
@@ -46,7 +47,7 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit":
             return
-        score = float(trainer.callback_metrics["val/mIoU"])
+        score = float(trainer.callback_metrics[str(pl_module.best_by)])
         improved = self.best is None or score > self.best
         if improved and not math.isnan(score):
             self.best = score

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from multiseg.evaluation.panoptic_quality import PanopticScores
 from multiseg.label_space import IGNORE
 
 #: Pixels counted at a time on a CPU: the temporaries of a piece stay in the cache, and torch wakes no threads for it.
@@ -92,6 +93,7 @@ class Scores:
         pixel_accuracy: share of the labelled pixels that are right.
         per_class: intersection over union of the present classes, by name, in the order of the label space.
         absent: names of the others.
+        panoptic: of the segments, where they were judged, too.
     """
 
     miou: float
@@ -99,12 +101,14 @@ class Scores:
     pixel_accuracy: float
     per_class: dict[str, float]
     absent: tuple[str, ...]
+    panoptic: PanopticScores | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As in a run's `metrics.json`; NaN becomes None, which JSON can hold."""
         means = {"mIoU": self.miou, "mean_accuracy": self.mean_accuracy, "pixel_accuracy": self.pixel_accuracy}
         written = {name: None if math.isnan(value) else value for name, value in means.items()}
-        return {**written, "per_class": dict(self.per_class), "absent": list(self.absent)}
+        segments = self.panoptic.to_json() if self.panoptic else {}
+        return {**written, "per_class": dict(self.per_class), "absent": list(self.absent), **segments}
 
 
 def scores(matrix: Tensor, names: Sequence[str]) -> Scores:

@@ -1,16 +1,23 @@
-"""What the contrastive losses stand on: a loss imports from here, and from no other loss."""
+"""What the contrastive and the mask losses stand on: a loss imports from here, and from no other loss."""
 
 from multiseg.losses.base.class_means import ClassMeans, class_means, merge_means, pixel_list
+from multiseg.losses.base.focal import ALPHA, GAMMA, FocalTerms, focal_terms
 from multiseg.losses.base.loss_sum import LossSum
+from multiseg.losses.base.mask_targets import MaskTargets
 from multiseg.losses.base.partition import contrast, log_partition
 from multiseg.losses.base.prototypes import Prototypes
 
 __all__ = [
+    "ALPHA",
+    "GAMMA",
     "ClassMeans",
+    "FocalTerms",
     "LossSum",
+    "MaskTargets",
     "Prototypes",
     "class_means",
     "contrast",
+    "focal_terms",
     "log_partition",
     "merge_means",
     "pixel_list",

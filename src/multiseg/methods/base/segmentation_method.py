@@ -80,6 +80,8 @@ class SegmentationMethod(LightningModule):
     views_wanted: bool = False
     #: Whether datasets without labels may take part.
     unlabelled_welcome: bool = False
+    #: What the best checkpoint is best in.
+    best_by: str = "val/mIoU"
     #: How the names of those tensors begin that a trained model can do without.
     training_only: tuple[str, ...] = ()
 
@@ -156,6 +158,16 @@ class SegmentationMethod(LightningModule):
         """
         return cross_entropy_sum(logits, labels, IGNORE)
 
+    def add_taxonomy(self, space: LabelSpace) -> None:
+        """Predict in the classes of a label space that was not trained on, known by their names alone.
+
+        Raises:
+            MultisegError: the method knows nothing of names.
+        """
+        raise MultisegError(
+            f"{type(self).__name__} predicts in the classes it was trained on; any words are understood by LMSeg."
+        )
+
     # Training
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -175,14 +187,28 @@ class SegmentationMethod(LightningModule):
                 second = self._enlarged_loss(logits, labels[name], name, self.network.auxiliary_stride)
                 loss = loss + self.auxiliary_weight * second
             losses[name] = loss / pixels[name].clamp(min=1)
+        return self.total_loss(losses, images, batch, batch_idx)
+
+    def total_loss(
+        self, losses: Mapping[str, Tensor], images: Mapping[str, int], batch: Batch, batch_idx: int
+    ) -> Tensor:
+        """What to differentiate, s · Σ_k (n_k / n) L_k; logs it.
+
+        Args:
+            losses: this process's part of L_k for each dataset: the sum over its own images, over the normaliser of
+                all processes.
+            images: n_k, over all processes.
+            batch, batch_idx: of the step.
+        """
+        present = [name for name in self.spaces if images[name]]
         shares = {name: count / sum(images.values()) for name, count in images.items()}
         self._log_losses({name: losses[name].detach() for name in present}, shares, batch_idx)
         scale = len(present) * self.turns if self.sum_datasets else 1
-        # DDP averages gradients over processes; the counts above are global, so the sum is wanted
+        # DDP averages gradients over processes; the normalisers are global, so the sum is wanted
         loss = scale * self.world_size * torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
         if (batch_idx + 1) % self.turns:  # gradients are summed over the turns, and synchronised after the last
             return loss
-        norms = untouched(self.network, rows_of)
+        norms = untouched(self.network, batch.rows_of())
         return loss if norms is None else loss + norms
 
     def features(self, inputs: Tensor, datasets: str | Sequence[str], elsewhere: Iterable[str] = ()) -> Features:

@@ -1,0 +1,6 @@
+"""What methods stand on: a method imports from here, and from no other method."""
+
+from multiseg.methods.base.mask_method import MaskMethod
+from multiseg.methods.base.segmentation_method import Inference, SegmentationMethod
+
+__all__ = ["Inference", "MaskMethod", "SegmentationMethod"]
