@@ -40,7 +40,7 @@ ALLOWED = {
     "losses": set(),
     "optim": set(),
     "networks": {"label_space", "batch", "weights"},
-    "evaluation": {"label_space", "batch"},
+    "evaluation": {"label_space", "batch", "runs"},  # runs: panoptic quality counts pixels of two maps of regions
     "methods": {"label_space", "batch", "taxonomy", "weights", "networks", "losses", "optim", "evaluation"},
 }
 

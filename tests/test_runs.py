@@ -26,3 +26,13 @@ def test_a_table_is_looked_up_as_pixel_by_pixel(array: np.ndarray) -> None:
     spread = runs.spread(table[runs.values])
     assert spread.dtype == np.int16
     np.testing.assert_array_equal(spread, table[array])
+
+
+@given(MAPS, st.data())
+def test_maps_together_end_a_run_where_any_changes(first: np.ndarray, data: st.DataObject) -> None:
+    second = data.draw(arrays(np.int16, first.shape, elements=st.integers(0, 2)))
+    a, b = Runs.together(first, second)
+    np.testing.assert_array_equal(a.spread(a.values), first)
+    np.testing.assert_array_equal(b.spread(b.values), second)
+    np.testing.assert_array_equal(a.lengths, b.lengths)
+    assert ((a.values[1:] != a.values[:-1]) | (b.values[1:] != b.values[:-1])).all()

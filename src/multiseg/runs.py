@@ -25,12 +25,21 @@ class Runs:
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> Runs:
-        flat = array.reshape(-1)
-        begins = np.empty(flat.size, np.bool_)
+        (runs,) = cls.together(array)
+        return runs
+
+    @classmethod
+    def together(cls, *arrays: NDArray[Any]) -> tuple[Runs, ...]:
+        """Maps of one shape as runs of equal lengths: a run ends where any of the maps changes."""
+        flats = [array.reshape(-1) for array in arrays]
+        begins = np.empty(flats[0].size, np.bool_)
         begins[:1] = True
-        np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+        np.not_equal(flats[0][1:], flats[0][:-1], out=begins[1:])
+        for flat in flats[1:]:
+            begins[1:] |= flat[1:] != flat[:-1]
         starts = np.flatnonzero(begins)
-        return cls(flat[starts], np.diff(starts, append=flat.size), array.shape)
+        lengths = np.diff(starts, append=begins.size)
+        return tuple(cls(flat[starts], lengths, array.shape) for flat, array in zip(flats, arrays, strict=True))
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """A map of the same shape from one value a run. Shape: (N,) to `shape`."""
