@@ -209,7 +209,7 @@ def _sine_positions(hidden: Tensor | None, shape: Sequence[int], like: Tensor) -
     def waves(length: int, extent: Tensor) -> Tensor:
         place = (torch.arange(length, device=like.device) + 1) / extent.clamp(min=1)[:, None]
         angle = 2 * math.pi * place[..., None] * frequency
-        return torch.cat([angle.sin(), angle.cos()], -1)
+        return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)
 
     vertical = waves(height, rows)[:, :, None].expand(-1, -1, width, -1)
     horizontal = waves(width, columns)[:, None].expand(-1, height, -1, -1)

@@ -42,7 +42,7 @@ class MaskTargets:
         areas = torch.zeros(batch, count + 1, dtype=torch.long, device=ids.device)
         areas.scatter_add_(1, sinks, torch.ones_like(sinks))
         areas = areas[:, :count].masked_fill(classes < 0, 0)
-        rank = areas.argsort(1, descending=True, stable=True).argsort(1)
+        rank = areas.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         kept = (areas > 0) & (rank < most)
         numbers = torch.where(kept, kept.cumsum(1) - 1, -1)
         width = int(kept.sum(1).max()) if count else 0
