@@ -28,6 +28,7 @@ REPOSITORY = PACKAGE.parents[1]
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
+    "cache": set(),
     "label_space": set(),
     "yaml_node": set(),
     "runs": set(),
@@ -35,11 +36,11 @@ ALLOWED = {
     "batch": {"label_space", "runs"},
     "taxonomy": {"label_space"},
     "synthetic": {"label_space"},
-    "datasets": {"label_space", "batch", "runs", "yaml_node"},
+    "datasets": {"label_space", "batch", "cache", "runs", "yaml_node"},
     "loading": {"label_space", "batch", "taxonomy", "datasets"},
     "losses": set(),
     "optim": set(),
-    "networks": {"label_space", "batch", "weights"},
+    "networks": {"label_space", "batch", "cache", "weights"},
     "evaluation": {"label_space", "batch", "runs"},  # runs: panoptic quality counts pixels of two maps of regions
     "methods": {"label_space", "batch", "taxonomy", "weights", "networks", "losses", "optim", "evaluation"},
 }

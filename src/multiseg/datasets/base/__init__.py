@@ -14,7 +14,6 @@ from multiseg.datasets.base.decoding import (
     read_image,
     read_mask,
 )
-from multiseg.datasets.base.index import cache_folder
 from multiseg.datasets.base.listing import Arrays, Listing, PairTable, Stamp, leaves_root, list_lines, read_json, stamp
 from multiseg.datasets.base.lists import FilesByName, listed_pairs
 from multiseg.datasets.base.matlab import read_matlab
@@ -51,7 +50,6 @@ __all__ = [
     "Stamp",
     "UnlabelledDataset",
     "all_readers",
-    "cache_folder",
     "draw",
     "find_reader",
     "image_header",

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multiseg.cache import cache_folder
 from multiseg.datasets.base.listing import Arrays, Listing, stamp
 
 #: What takes less time to list than this, in seconds, is not worth a file.
@@ -53,13 +54,6 @@ def indexed(key: tuple[str, ...] | None, listing: Listing, build: Callable[[], A
     if time.monotonic() - started >= WORTHWHILE and _is_settled(listing):
         _write(file, arrays, listing)
     return arrays
-
-
-def cache_folder() -> Path:
-    """Where this package keeps what it can make again."""
-    if chosen := os.environ.get("MULTISEG_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "multiseg"
 
 
 @cache
