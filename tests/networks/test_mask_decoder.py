@@ -5,6 +5,7 @@ from transformers import MaskFormerConfig
 from transformers.models.maskformer.modeling_maskformer import MaskFormerTransformerModule
 
 from multiseg.errors import MultisegError
+from multiseg.networks.attention import Attention
 from multiseg.networks.mask_decoder import MaskDecoder, MaskDecoderSettings, Words
 from multiseg.networks.segmentation_network import Features
 
@@ -62,12 +63,10 @@ def copy(theirs: nn.Module, ours: nn.Module) -> None:
     theirs.load_state_dict(ours.state_dict())
 
 
-def copy_attention(theirs: nn.Module, ours: nn.MultiheadAttention) -> None:
-    for place, name in enumerate(("q_proj", "k_proj", "v_proj")):
-        part = getattr(theirs, name)
-        part.weight.data.copy_(ours.in_proj_weight.data.chunk(3)[place])
-        part.bias.data.copy_(ours.in_proj_bias.data.chunk(3)[place])
-    copy(theirs.o_proj if hasattr(theirs, "o_proj") else theirs.out_proj, ours.out_proj)
+def copy_attention(theirs: nn.Module, ours: Attention) -> None:
+    parts = {"q_proj": ours.to_query, "k_proj": ours.to_key, "v_proj": ours.to_value, "o_proj": ours.output}
+    for name, part in parts.items():
+        copy(getattr(theirs, name), part)
 
 
 @pytest.mark.parametrize("pre_norm", [False, True])

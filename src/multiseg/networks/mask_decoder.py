@@ -12,6 +12,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from multiseg.errors import MultisegError
+from multiseg.networks.attention import Attention
 from multiseg.networks.segmentation_network import Features
 
 
@@ -140,11 +141,9 @@ class _Layer(nn.Module):
         super().__init__()
         width, dropout = settings.width, settings.dropout
 
-        def attention() -> nn.MultiheadAttention:
-            return nn.MultiheadAttention(width, settings.heads, dropout, batch_first=True)
-
-        self.to_queries, self.to_image = attention(), attention()
-        self.to_words = attention() if guided else None
+        self.to_queries = Attention(width, settings.heads, dropout)
+        self.to_image = Attention(width, settings.heads, dropout)
+        self.to_words = Attention(width, settings.heads, dropout) if guided else None
         self.feedforward = nn.Sequential(
             nn.Linear(width, settings.feedforward),
             nn.ReLU(inplace=True),
@@ -161,16 +160,17 @@ class _Layer(nn.Module):
     ) -> Tensor:
         def to_queries(x: Tensor) -> Tensor:
             placed = x + positions
-            return self.to_queries(placed, placed, x, need_weights=False)[0]  # type: ignore[no-any-return]
+            attended: Tensor = self.to_queries(placed, placed, x)
+            return attended
 
         def to_image(x: Tensor) -> Tensor:
-            key = memory + where
-            return self.to_image(x + positions, key, memory, key_padding_mask=hidden, need_weights=False)[0]  # type: ignore[no-any-return]
+            attended: Tensor = self.to_image(x + positions, memory + where, memory, hidden)
+            return attended
 
         def to_words(x: Tensor) -> Tensor:
             assert words is not None and self.to_words is not None
-            text, padding = words
-            return self.to_words(x + positions, text, text, key_padding_mask=padding, need_weights=False)[0]  # type: ignore[no-any-return]
+            attended: Tensor = self.to_words(x + positions, words.embeddings, words.embeddings, words.padding)
+            return attended
 
         blocks = [to_queries, to_image, self.feedforward]
         if self.to_words is not None:

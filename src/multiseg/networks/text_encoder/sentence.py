@@ -67,7 +67,8 @@ class SentenceText(TextEncoderSpec):
         tokenizer = self._read(transformers.AutoTokenizer)
         if not tokenizer.is_fast:
             raise MultisegError(f"text encoder '{self.source}': its tokenizer does not say where in a text a token is.")
-        model = self._read(transformers.AutoModel, use_safetensors=True)
+        # under bfloat16 autocast torch's fused attention takes twice as long on a CPU for texts this short
+        model = self._read(transformers.AutoModel, use_safetensors=True, attn_implementation="eager")
         return SentenceEncoder(model.float(), tokenizer).freeze()
 
     def _config(self) -> Any:
