@@ -157,3 +157,15 @@ def test_a_model_of_one_size_says_so():
 def test_a_model_that_loses_pixels_is_refused():
     with pytest.raises(MultisegError, match=r"inception_v3.*strides"), torch.no_grad():
         Backbone("inception_v3").eval()(torch.zeros(1, 3, 96, 96))
+
+
+def test_frozen_norms_neither_learn_nor_follow_the_images():
+    backbone = Backbone("test_resnet", frozen_norms=True).train()
+    norms = [module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    before = [norm.running_mean.clone() for norm in norms]
+    level = backbone(torch.randn(2, 3, 64, 64))[-1]
+    level.sum().backward()
+    assert norms and all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, before, strict=True))
+    assert all(norm.weight.grad is None and not norm.weight.requires_grad for norm in norms)
+    trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    assert trained and all(parameter.grad is not None for parameter in trained)

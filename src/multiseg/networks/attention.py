@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,13 +36,14 @@ class Attention(nn.Module):
             (B, N, width).
         """
         parts = [self._split(to(x)) for to, x in ((self.to_query, query), (self.to_key, key), (self.to_value, value))]
-        if query.device.type == "cpu":
-            parts = [part.float() for part in parts]
         mask = None if hidden is None else ~hidden[:, None, None]
         dropout = self.dropout if self.training else 0.0
+        on_cpu = query.device.type == "cpu"
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            parts = [part.float() for part in parts] if on_cpu else parts
+            attended = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
         # (B, heads, N, width / heads) -> (B, N, width)
-        attended = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
-        result: Tensor = self.output(attended)
+        result: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return result
 
     def _split(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ class Backbone(nn.Module):
         output_stride: of the coarsest level; below 32, strides of late stages become dilations, where the model can.
             32 leaves the model as it is, so a plain vision transformer stays at its patch size.
         drop_path: rate of stochastic depth, where the model has it.
+        frozen_norms: batch norms keep the statistics, scales and shifts of the weights, in training, too.
 
     Attributes:
         channels: of each level, fine to coarse.
@@ -47,9 +48,11 @@ class Backbone(nn.Module):
         weights: str | None = None,
         output_stride: Literal[8, 16, 32] = 32,
         drop_path: float = 0.0,
+        frozen_norms: bool = False,
     ) -> None:
         super().__init__()
         self.name = name
+        self.frozen_norms = frozen_norms
         if not timm.is_model(name):
             raise MultisegError(f"timm has no model '{name}'; {did_you_mean(name, timm.list_models())}")
         options: dict[str, Any] = {}
@@ -68,6 +71,20 @@ class Backbone(nn.Module):
             if not Path(weights).exists():
                 raise MultisegError(f"backbone weights '{weights}': there is no such file; 'timm' takes timm's own.")
             self.load(read_weights(weights), source=weights)
+        if frozen_norms:
+            for norm in self._batch_norms():
+                norm.requires_grad_(False)
+            self.train()
+
+    def train(self, mode: bool = True) -> Backbone:
+        super().train(mode)
+        if self.frozen_norms:
+            for norm in self._batch_norms():
+                norm.eval()
+        return self
+
+    def _batch_norms(self) -> Iterator[nn.Module]:
+        return (module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
 
     def load(self, state: Mapping[str, Tensor], source: str = "weights") -> LoadReport:
         """Takes the weights of a plain timm model, or those of the backbone in any run of this project.
