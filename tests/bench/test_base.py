@@ -119,6 +119,15 @@ def test_parts_are_timed_and_shown_below():
     assert "of ours: one" in text and "% of ours" in text
 
 
+def test_a_comparison_may_ask_for_fewer_turns():
+    turns: list[int] = []
+    comparison = compare(peers={"theirs": lambda: turns.append(1) or 0}, repeats=3, warmup=0)
+    measure(comparison)
+    assert len(turns) == 1 + 0 + 3
+    measure(comparison, repeats=2, warmup=1)
+    assert len(turns) == 4 + 1 + 1 + 2
+
+
 def test_unequal_answers_are_not_timed():
     with pytest.raises(MultisegError, match="theirs gives another answer"):
         measure(compare(peers={"theirs": lambda: 1}))

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import tv_tensors
 
-from multiseg.evaluation.overlays import legend, overlay, panel, with_legend
+from multiseg.batch import Segments
+from multiseg.evaluation.overlays import legend, overlay, panel, panoptic_overlay, segment_colors, with_legend
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 
 SPACE = LabelSpace(
@@ -64,6 +66,68 @@ def test_image_three_pixels_high_is_no_channel(image, labels):
 def test_sizes_must_agree(image, labels):
     with pytest.raises(ValueError, match="the labels are"):
         overlay(image[:-1], labels, SPACE)
+
+
+THINGS = LabelSpace(
+    "things",
+    (
+        LabelClass("road", (0,), (128, 64, 128)),
+        LabelClass("car", (1,), (0, 0, 142), thing=True),
+        LabelClass("sheep", (2,), (250, 250, 250), thing=True),
+        LabelClass("hole", (3,), (0, 0, 0), thing=True),
+    ),
+)
+
+
+def segments(ids, classes):
+    mask = tv_tensors.Mask(torch.from_numpy(np.asarray(ids, np.int16)))
+    return Segments(mask, torch.tensor(classes, dtype=torch.int64), torch.zeros(len(classes), dtype=torch.bool))
+
+
+def test_things_of_a_class_have_shades_of_their_own_and_stuff_has_its_colour():
+    classes = [0, 1, 1, 2, 1, 3, 2, 3] + [1, 2, 3] * 8
+    part = segments([[0]], classes)
+    colors = segment_colors(part, THINGS)
+    assert (colors.dtype, colors.shape) == (np.uint8, (len(classes), 3))
+    for index, entry in enumerate(THINGS.classes):
+        shades = colors[np.array(classes) == index].astype(int)
+        assert tuple(shades[0]) == entry.color
+        for number, shade in enumerate(shades):
+            others = np.abs(np.delete(shades, number, 0) - shade).max(1)
+            assert others.min(initial=255) >= 4
+            if number:  # what comes next looks most different
+                assert np.abs(shades[number - 1] - shade).max() > 30
+    np.testing.assert_array_equal(colors, segment_colors(part, THINGS))
+    assert segment_colors(segments([[IGNORE]], []), THINGS).shape == (0, 3)
+
+
+def test_shades_keep_what_tells_the_class():
+    colors = segment_colors(segments([[0]], [1] * 20), THINGS).astype(int)
+    assert (colors.argmax(1) == 2).all()  # cars are blue
+
+
+def test_segments_are_blended_by_a_loop(image):
+    ids = np.zeros((12, 17), np.int16)
+    ids[:, 6:], ids[:, 11:], ids[3:5, 2:8] = 1, 2, IGNORE
+    part = segments(ids, [0, 1, 1])
+    picture = np.asarray(panoptic_overlay(image, part, THINGS, alpha=0.25, outline=False)).astype(float)
+    colors = segment_colors(part, THINGS)
+    for y, x in np.ndindex(*ids.shape):
+        wanted = image[y, x] if ids[y, x] == IGNORE else 0.75 * image[y, x] + 0.25 * colors[ids[y, x]]
+        np.testing.assert_allclose(picture[y, x], wanted, atol=0.51)
+
+
+def test_outline_between_two_things_of_a_class(image):
+    ids = np.zeros((12, 17), np.int16)
+    ids[:, 9:] = 1
+    part = segments(ids, [1, 1])
+    plain, lined = (np.asarray(panoptic_overlay(image, part, THINGS, outline=outline)) for outline in (False, True))
+    assert np.unique((plain != lined).any(2).nonzero()[1]).tolist() == [8]
+
+
+def test_segments_must_be_of_the_size_of_the_image(image):
+    with pytest.raises(ValueError, match="the image is"):
+        panoptic_overlay(image[:-1], segments(np.zeros((12, 17)), [0]), THINGS)
 
 
 def colors_in(picture):

@@ -41,6 +41,7 @@ class Comparison:
         memory_goal: at most which share of the memory of `goal_peer` ours may take; asks for `memory`, too.
         device: where the sides work.
         repeats: timed turns a side, where it is not the usual number.
+        warmup: untimed turns a side after the one whose answers are compared, likewise.
         parts: what ours consists of, by name: timed in the same turns, for a breakdown.
     """
 
@@ -55,6 +56,7 @@ class Comparison:
     memory_goal: float | None = None
     device: str = "cpu"
     repeats: int | None = None
+    warmup: int | None = None
     parts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
 
@@ -150,19 +152,21 @@ class Result:
         return {key: value for key, value in out.items() if value or key not in ("parts", "memory")}
 
 
-def measure(comparison: Comparison, repeats: int | None = None, warmup: int = 2) -> Result:
+def measure(comparison: Comparison, repeats: int | None = None, warmup: int | None = None) -> Result:
     """Times a comparison, the sides taking turns.
 
     Args:
         comparison: what to time.
         repeats: timed turns a side, at least two; None for those of the comparison, or else 15.
-        warmup: untimed turns a side, after the one whose answers are compared.
+        warmup: untimed turns a side; None for those of the comparison, or else 2.
 
     Raises:
         MultisegError: a peer's answer is not ours.
     """
     installed = _installed_and_equal(comparison)
     repeats = repeats or comparison.repeats or 15
+    usual = 2 if comparison.warmup is None else comparison.warmup
+    warmup = usual if warmup is None else warmup
     memory = _memory(comparison, installed) if comparison.memory or comparison.memory_goal is not None else None
     wait = _waiting(comparison.device)
     sides = [comparison.ours, *(comparison.peers[name] for name in installed), *comparison.parts.values()]
