@@ -244,10 +244,12 @@ def test_metric_sums_over_images_not_means():
         expected += naive(*scene(seed), 4)
     np.testing.assert_allclose(metric.compute().numpy(), expected)
     before = metric.compute()
+    metric.update(*scene(3))
+    np.testing.assert_allclose(metric.compute().numpy(), expected + naive(*scene(3), 4))
+    np.testing.assert_allclose(before.numpy(), expected)  # what was handed out stays
     metric.reset()
     metric.update(*scene(3))
     np.testing.assert_allclose(metric.compute().numpy(), naive(*scene(3), 4))
-    np.testing.assert_allclose(before.numpy(), expected)  # what was handed out stays
 
 
 def test_metric_is_summed_over_processes():
