@@ -464,9 +464,19 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("run", type=Path, metavar="RUN")
     command.add_argument("datasets", nargs="*", metavar="NAME=ROOT", help="default: the run's own")
     command.add_argument("--split", help="default: the one each dataset is evaluated on in training")
-    command.add_argument("--taxonomy", metavar="NAME", help="predict in this taxonomy (default: the dataset's own)")
+    command.add_argument(
+        "--taxonomy",
+        metavar="NAME",
+        help="predict in this taxonomy (default: the dataset's own; by its words, if the model understands any)",
+    )
     command.add_argument(
         "--relations", type=Path, metavar="TSV", help="map the taxonomy to the dataset (default: by name)"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write the segments that are judged there, as COCO panoptic JSON and PNG",
     )
     _add_norms(command, "the evaluated ones")
     _add_inference(command)
@@ -522,6 +532,14 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("run", type=Path, metavar="RUN")
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="files or folders")
     command.add_argument("--taxonomy", metavar="NAME", help="whose classes; needed where the model has several")
+    command.add_argument(
+        "--classes",
+        metavar="WORDS",
+        help='any classes, of a model that understands words: "road, car|automobile, tree"; bars join names of one',
+    )
+    command.add_argument(
+        "--things", metavar="WORDS", help="which of them are countable (default: those that a training dataset counts)"
+    )
     command.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     _add_norms(command, "the predicted ones")
     _add_inference(command)

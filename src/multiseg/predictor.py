@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multiseg.batch import Segments
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.evaluation.flops import count_multiply_adds
 from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
+from multiseg.evaluation.panoptic_quality import PanopticQuality, panoptic_scores
 from multiseg.label_space import IGNORE, LabelSpace
 from multiseg.loading.datamodule import default_workers, evaluation_loader
 from multiseg.loading.transforms import Pipeline, ResizeImage
@@ -97,7 +99,17 @@ class Predictor:
             (H, W) int64 contiguous ids of the taxonomy, on the CPU.
         """
         resize = ResizeImage(self.model.input_size(taxonomy).long_side)
-        return self._predict(resize(image)[None], image.shape[-2:], taxonomy, taxonomy)[0].cpu()
+        return self._predict(resize(image)[None], image.shape[-2:], taxonomy, taxonomy)[0][0].cpu()
+
+    def predict_segments(self, image: Tensor, taxonomy: str) -> tuple[Tensor, Segments]:
+        """The label map, as of `predict`, and the segments, of a model that predicts them.
+
+        Raises:
+            MultisegError: it does not, or several views of an image are asked for.
+        """
+        resize = ResizeImage(self.model.input_size(taxonomy).long_side)
+        labels, segments = self._predict(resize(image)[None], image.shape[-2:], taxonomy, taxonomy, segments=True)
+        return labels[0].cpu(), segments[0]
 
     def evaluate(
         self,
@@ -108,8 +120,10 @@ class Predictor:
         batch_size: int = 4,
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
+        found: Callable[[str, Segments], None] | None = None,
     ) -> Evaluation:
-        """Scores on every image of a split, at the size of the files.
+        """Scores on every image of a split, at the size of the files; of a model that predicts segments on a dataset
+        that has them, those of the segments, too.
 
         Args:
             dataset: to be judged on.
@@ -119,6 +133,7 @@ class Predictor:
             batch_size: images at a time.
             workers: loading processes; None: as in training.
             progress: called with the number of images of each finished batch.
+            found: called with the key of each image and its predicted segments, where segments are judged.
 
         Raises:
             MultisegError: the model has no such taxonomy, its classes are not the dataset's and no remapping is
@@ -143,6 +158,8 @@ class Predictor:
         # a predicted class that maps to none becomes an extra column: wrong for every true class
         moved = torch.tensor([len(space) if to == IGNORE else to for to in remapping.table]) if remapping else None
         matrix = ConfusionMatrix(len(space) + (moved is not None)).to(self.device)
+        # segments of other classes would first have to be made those of the dataset
+        quality = PanopticQuality(len(space)) if self.method.panoptic and remapping is None else None
         self.norms_used.clear()
         gflops = math.nan
         for batches in evaluation_loader(
@@ -152,15 +169,25 @@ class Predictor:
                 on_device = batch.to(self.device)
                 if math.isnan(gflops):
                     gflops = self.gflops(batch.images.shape[-2:], predicted.name)
-                predictions = self._predict(on_device.images, batch.labels.shape[-2:], predicted.name, dataset.name)
+                truth = [segments for segments in batch.segments if segments is not None] if quality else []
+                predictions, segments = self._predict(
+                    on_device.images, batch.labels.shape[-2:], predicted.name, dataset.name, segments=bool(truth)
+                )
+                for key, true, own in zip(batch.keys, truth, segments, strict=False):
+                    assert quality is not None
+                    quality.update(true, own)
+                    if found:
+                        found(key, own)
                 if moved is not None:
                     predictions = moved.to(self.device)[predictions]
                 matrix.update(predictions, kept.to(self.device)[on_device.labels])
                 if progress:
                     progress(len(batch))
-        found = _scores(matrix, space, unreached)
+        result = _scores(matrix, space, unreached)
+        if quality is not None and (sums := quality.compute()).any():
+            result = replace(result, panoptic=panoptic_scores(sums, space))
         return Evaluation(
-            dataset.name, dataset.split, predicted.name, unreached, found, gflops, dict(self.norms_used.most_common())
+            dataset.name, dataset.split, predicted.name, unreached, result, gflops, dict(self.norms_used.most_common())
         )
 
     @torch.no_grad()
@@ -200,17 +227,25 @@ class Predictor:
         """Within it the network runs in the precision of predictions."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
-    def _predict(self, images: Tensor, size: Any, taxonomy: str, dataset: str) -> Tensor:
-        """
+    @torch.no_grad()
+    def _predict(
+        self, images: Tensor, size: Any, taxonomy: str, dataset: str, segments: bool = False
+    ) -> tuple[Tensor, list[Segments]]:
+        """Label maps, and the segments of each image if they are wanted.
+
         Args:
             images: (B, 3, H, W) uint8.
             size: of the label maps.
             taxonomy: in which to predict.
             dataset: whose norms to use where `norms` does not say.
+            segments: whether they are wanted.
         """
         seen_as = self._norms_for(images, dataset)
         self.norms_used.update(seen_as)
-        return self._label_maps(images, size, taxonomy, seen_as or None)
+        if not segments:
+            return self._label_maps(images, size, taxonomy, seen_as or None), []
+        with self.precision():
+            return self.method.predict_segments(images.to(self.device), size, taxonomy, seen_as or None)
 
     @torch.no_grad()
     def _label_maps(self, images: Tensor, size: Any, taxonomy: str, seen_as: Sequence[str] | None) -> Tensor:

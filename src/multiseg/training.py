@@ -23,7 +23,7 @@ from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, Plain
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
 from multiseg.errors import MultisegError
-from multiseg.evaluation.iou import mean_miou
+from multiseg.evaluation.iou import means
 from multiseg.inspection.checking import check_dataset
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
@@ -191,7 +191,7 @@ def _fit(
                 "method": type(method).__name__,
                 "step": trainer.global_step or settings.steps,
                 "datasets": scores,
-                "mean": {"mIoU": mean_miou(scores.values())},
+                "mean": means(scores.values()),
                 "seconds": round(time.monotonic() - started, 1),
             }
         )

@@ -14,17 +14,20 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from multiseg.batch import Segments
 from multiseg.commands.image_files import image_files
 from multiseg.commands.norm_options import apply_norms, dataset_images, file_images
 from multiseg.commands.opening import open_named, require_labels
 from multiseg.commands.tables import show_classes, show_metrics
+from multiseg.commands.word_classes import add_dataset, add_typed
 from multiseg.configuration import Config
 from multiseg.console import progress_bar, results, say
 from multiseg.datasets import SegmentationDataset
 from multiseg.datasets.base import read_image
 from multiseg.errors import MultisegError
-from multiseg.evaluation.iou import mean_miou
-from multiseg.evaluation.overlays import legend, overlay, with_legend
+from multiseg.evaluation.iou import means
+from multiseg.evaluation.overlays import legend, overlay, panoptic_overlay, with_legend
+from multiseg.evaluation.panoptic_files import PanopticWriter
 from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DatasetEntry, is_labelled, open_dataset
 from multiseg.methods.base import SegmentationMethod
@@ -60,7 +63,18 @@ def evaluate_run(run: RunFolder, given: Namespace) -> int:
                 done += images
                 advance(done)
 
-            evaluations[name] = predictor.evaluate(dataset, taxonomy, remapping, progress=count)
+            writer = PanopticWriter(given.out / name, dataset.label_space) if given.out else None
+            file_names = _file_names(dataset)
+
+            def write(key: str, segments: Segments, writer: Any = writer, file_names: Any = file_names) -> None:
+                if writer:
+                    writer.add(file_names[key], segments)
+
+            evaluations[name] = predictor.evaluate(dataset, taxonomy, remapping, progress=count, found=write)
+        if writer:
+            if evaluations[name].scores.panoptic is None:
+                raise MultisegError(f"--out: {name} was not judged by segments, so there are none to write.")
+            say(f"{name}: segments written to {writer.write()}")
     _print_evaluations(evaluations, given.json)
     return 0
 
@@ -108,6 +122,9 @@ def choose_taxonomy(
         space = predictor.taxonomies[dataset.name]
         if space.names == dataset.label_space.names:
             return dataset.name, None
+    if taxonomy is None and predictor.method.open_vocabulary:
+        say(f"{dataset.name}: never trained on; predicted by the words of its {len(dataset.label_space)} classes.")
+        return add_dataset(predictor, dataset), None
     if taxonomy is None:
         known = dataset.name in predictor.taxonomies
         why = f"knows '{dataset.name}' with other classes" if known else f"was not trained on '{dataset.name}'"
@@ -139,11 +156,23 @@ def _facts(method: SegmentationMethod, source: LabelSpace, target: LabelSpace, p
     return [*known, *(fact for space in named for fact in relations_by_name([space, target]))]
 
 
+def _file_names(dataset: SegmentationDataset) -> dict[str, str]:
+    """The name of each image, by its key, as a benchmark has it: without folders, unless two would be the same."""
+    paths = [Path(dataset.pairs[index][0]) for index in range(len(dataset))]
+    apart = len({path.stem for path in paths}) == len(paths)
+    return {path.with_suffix("").as_posix(): path.name if apart else path.as_posix() for path in paths}
+
+
 def predict_images(run: RunFolder, given: Namespace) -> int:
     """Write, for each image, an overlay with a legend and a PNG of class ids."""
     predictor = make_predictor(run, given)
-    taxonomy = predictor.taxonomy(given.taxonomy)
+    if given.things and not given.classes:
+        raise MultisegError("--things says which of the words of --classes are countable.")
+    if given.classes and given.taxonomy:
+        raise MultisegError("--taxonomy names classes the model has, --classes gives others: use one of the two.")
     files = image_files(given.images)
+    typed = add_typed(predictor, given.classes, given.things) if given.classes else None
+    taxonomy = predictor.taxonomy(typed or given.taxonomy)
     size = predictor.model.input_size(taxonomy.name).long_side
     apply_norms(predictor, taxonomy.name, "the images", given, file_images(given.norm_images or files, size))
     if predictor.method.norm_sets and given.norms is None:
@@ -153,16 +182,24 @@ def predict_images(run: RunFolder, given: Namespace) -> int:
     except OSError as error:
         raise MultisegError(f"cannot write to {given.out}: {error.strerror}.") from None
     names = _output_names(files)
+    writer = PanopticWriter(given.out, taxonomy) if predictor.method.panoptic else None
     written: dict[str, Any] = {}
     with progress_bar("predicting", len(files)) as advance:
         for number, (file, name) in enumerate(zip(files, names, strict=True), 1):
             image = read_image(file)
             predictor.norms_used.clear()
-            labels = predictor.predict(image, taxonomy.name)
-            entry = written[str(file)] = write_prediction(image, labels, taxonomy, given.out / name)
+            if writer is None:
+                labels, segments = predictor.predict(image, taxonomy.name), None
+            else:
+                labels, segments = predictor.predict_segments(image, taxonomy.name)
+            entry = written[str(file)] = write_prediction(image, labels, taxonomy, given.out / name, segments)
+            if writer is not None and segments is not None:
+                entry["segments"] = str(writer.add(f"{name}{file.suffix}", segments))
             for norms in predictor.norms_used:  # of a single image: one, or none
                 entry["norms"] = norms
             advance(number)
+    if writer is not None:
+        say(f"segments in COCO's format: {writer.write()}")
     if given.json:
         print(json.dumps(written, ensure_ascii=False))
     else:
@@ -174,10 +211,18 @@ def predict_images(run: RunFolder, given: Namespace) -> int:
     return 0
 
 
-def write_prediction(image: Tensor, labels: Tensor, taxonomy: LabelSpace, stem: Path) -> dict[str, Any]:
-    """Write STEM_overlay.png and STEM_labels.png (contiguous ids); returns their paths and the share of each class."""
+def write_prediction(
+    image: Tensor, labels: Tensor, taxonomy: LabelSpace, stem: Path, segments: Segments | None = None
+) -> dict[str, Any]:
+    """Write STEM_overlay.png, of the segments where there are any, and STEM_labels.png (contiguous ids); returns their
+    paths and the share of each class.
+    """
     array = labels.numpy()
-    picture = with_legend(overlay(image, array, taxonomy), legend(taxonomy, [array], image.shape[-2]))
+    if segments is None:
+        picture, seen = overlay(image, array, taxonomy), array
+    else:
+        picture, seen = panoptic_overlay(image, segments, taxonomy), segments.labels.numpy()
+    picture = with_legend(picture, legend(taxonomy, [seen], image.shape[-2]))
     overlay_path, labels_path = Path(f"{stem}_overlay.png"), Path(f"{stem}_labels.png")
     picture.save(overlay_path)
     Image.fromarray(array.astype(np.uint8 if len(taxonomy) <= 256 else np.uint16)).save(labels_path)
@@ -201,9 +246,8 @@ def _passed(norms: Mapping[str, int]) -> str:
 
 def _print_evaluations(evaluations: dict[str, Evaluation], as_json: bool) -> None:
     data = {name: evaluation.to_json() for name, evaluation in evaluations.items()}
-    mean = mean_miou(data.values())
     if as_json:
-        print(json.dumps({"datasets": data, "mean": {"mIoU": mean}}, ensure_ascii=False))
+        print(json.dumps({"datasets": data, "mean": means(data.values())}, ensure_ascii=False))
         return
     show_metrics({"datasets": data})
     for name, entry in data.items():

@@ -11,6 +11,9 @@ from rich.table import Table
 from multiseg.console import results
 from multiseg.datasets import all_readers
 
+#: Columns of panoptic scores.
+PANOPTIC = ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff")
+
 
 def list_datasets(as_json: bool) -> int:
     """`multiseg datasets list`."""
@@ -44,20 +47,24 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         return
     counted = any("GFLOPs" in scores for scores in metrics["datasets"].values())
     cost = ["GFLOPs an image"] if counted else []
-    columns = ["dataset", "mIoU", "mean accuracy", "pixel accuracy", *cost, "absent classes"]
+    panoptic = [key for key in PANOPTIC if any("PQ" in scores for scores in metrics["datasets"].values())]
+    columns = ["dataset", *panoptic, "mIoU", "mean accuracy", "pixel accuracy", *cost, "absent classes"]
     table = Table(*columns, box=None, pad_edge=False)
     for name, scores in metrics["datasets"].items():
-        figures = [_percent(scores[key]) for key in ("mIoU", "mean_accuracy", "pixel_accuracy")]
+        figures = [_percent(scores.get(key)) for key in (*panoptic, "mIoU", "mean_accuracy", "pixel_accuracy")]
         figures += [f"{scores['GFLOPs']:.1f}"] if counted else []
         table.add_row(name, *figures, ", ".join(scores["absent"]) or "–")
     results.print(table)
 
 
 def show_classes(name: str, scores: Mapping[str, Any]) -> None:
-    """IoU of every class of one dataset."""
-    table = Table(name, "IoU", box=None, pad_edge=False)
-    for class_name, iou in scores["per_class"].items():
-        table.add_row(class_name, _percent(iou))
+    """IoU of every class of one dataset, and where segments were judged its qualities."""
+    segments = scores.get("PQ_per_class", {})
+    columns = ("PQ", "SQ", "RQ") if segments else ()
+    table = Table(name, *columns, "IoU", box=None, pad_edge=False)
+    for class_name in dict.fromkeys([*scores["per_class"], *segments]):
+        qualities = [_percent(segments.get(class_name, {}).get(key)) for key in columns]
+        table.add_row(class_name, *qualities, _percent(scores["per_class"].get(class_name)))
     results.print(table)
 
 

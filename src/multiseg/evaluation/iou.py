@@ -137,10 +137,14 @@ def scores(matrix: Tensor, names: Sequence[str]) -> Scores:
     return Scores(iou.mean().item(), recall.mean().item(), pixel_accuracy.item(), per_class, absent)
 
 
-def mean_miou(scores: Iterable[Mapping[str, Any]]) -> float | None:
-    """Mean over the datasets that have one; None where nothing was labelled."""
-    known = [entry["mIoU"] for entry in scores if entry["mIoU"] is not None]
-    return sum(known) / len(known) if known else None
+def means(scores: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Mean mIoU, and where segments were judged mean PQ, over the datasets that have one; None where nothing was
+    labelled.
+    """
+    entries = list(scores)
+    keys = ["mIoU", *(["PQ"] if any("PQ" in entry for entry in entries) else [])]
+    known = {key: [entry[key] for entry in entries if entry.get(key) is not None] for key in keys}
+    return {key: sum(values) / len(values) if values else None for key, values in known.items()}
 
 
 class ConfusionMatrix(Metric):

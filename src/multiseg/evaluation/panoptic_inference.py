@@ -38,7 +38,7 @@ def segments_from_queries(
     mask_logits: Tensor,
     size: tuple[int, int],
     things: NDArray[np.bool_],
-    thresholds: PanopticThresholds = PanopticThresholds(),  # noqa: B008  (frozen)
+    thresholds: PanopticThresholds = PanopticThresholds(),
     covered: tuple[float, float] = (1.0, 1.0),
 ) -> Segments:
     """The segments of one image.
@@ -71,7 +71,7 @@ def segments_from_queries(
     is_thing = torch.from_numpy(things).to(classes.device)[classes]
     place = torch.arange(len(sure), device=classes.device)
     key = torch.where(is_thing, len(things) + place, classes).masked_fill(~stays, -1)
-    keys = key[stays].unique()
+    keys = torch.unique(key[stays])
     numbers = torch.where(stays, torch.searchsorted(keys, key), IGNORE)
     found = torch.zeros(len(keys), dtype=torch.long, device=classes.device)
     found[numbers[stays]] = classes[stays]

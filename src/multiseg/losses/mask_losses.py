@@ -64,7 +64,9 @@ class _MaskLosses(torch.autograd.Function):
             terms = focal_terms(x)
             p, q = terms.probability, 1 - terms.probability
             # d positive/dx = -γ p · positive - α q^(γ+1);  d negative/dx = γ q · negative + (1 - α) p^(γ+1)
-            slope = torch.where(truth, -GAMMA * p * terms.positive - ALPHA * q ** (GAMMA + 1), GAMMA * q * terms.negative)
+            slope = torch.where(
+                truth, -GAMMA * p * terms.positive - ALPHA * q ** (GAMMA + 1), GAMMA * q * terms.negative
+            )
             slope += torch.where(truth, 0.0, (1 - ALPHA) * p ** (GAMMA + 1))
             slope *= (of_focal[layer] * targets.present / pixels)[..., None]
             size = (covered[layer] + areas + 1)[..., None]

@@ -28,7 +28,9 @@ def matching_cost(
         class_logits: (B, N, K), of any float type; entries of -inf are classes that an image's dataset has not.
         mask_logits: (B, N, h, w), of any float type.
         targets: of the B images.
-        class_weight, focal_weight, dice_weight: w_c, w_f, w_d.
+        class_weight: w_c.
+        focal_weight: w_f.
+        dice_weight: w_d.
 
     Returns:
         (B, N, T) float32; without meaning beyond an image's last segment.

@@ -50,6 +50,8 @@ class LMSeg(MaskMethod):
         MultisegError: a number is out of range, or `more_names` are of a class that no dataset has, or of no use.
     """
 
+    open_vocabulary = True
+
     def __init__(
         self,
         spaces: list[LabelSpace],
@@ -80,7 +82,7 @@ class LMSeg(MaskMethod):
         self.vocabularies: dict[str, Vocabulary] = {}
         self.added: dict[str, LabelSpace] = {}
         for space in spaces:
-            self._keep(space, torch.zeros(0))
+            self._keep(space, Vocabulary.of(space.names, self.more_names, synonyms))
 
     @property
     def taxonomies(self) -> Mapping[str, LabelSpace]:
@@ -107,7 +109,7 @@ class LMSeg(MaskMethod):
             # never below 0.01, as CLIP has it
             logits = torch.einsum("lbnc,brc->lbnr", query, text) / self.temperature.clamp(min=0.01)
         logits = logits.masked_fill(words.padding[:, None], -torch.inf)
-        return self._best_of_synonyms(logits, datasets) if self.synonyms == "best" else logits
+        return self._best_of_synonyms(logits, datasets) if self.vocabularies[datasets[0]].synonyms == "best" else logits
 
     def _best_of_synonyms(self, logits: Tensor, datasets: Sequence[str]) -> Tensor:
         """Of a class's texts the most similar, for each query. Shape: (L, B, N, R + 1) to (L, B, N, K + 1)."""
@@ -129,18 +131,17 @@ class LMSeg(MaskMethod):
 
     def _encoded(self, vocabularies: Mapping[str, Vocabulary]) -> dict[str, Tensor]:
         rows = self.class_words.encode([text for entry in vocabularies.values() for text in entry.rows])
-        parts = rows.split([len(entry.rows) for entry in vocabularies.values()])
+        parts = torch.split(rows, [len(entry.rows) for entry in vocabularies.values()])
         return {
-            name: class_means(part, entry) if self.synonyms == "mean" else part
+            name: class_means(part, entry) if entry.synonyms == "mean" else part
             for (name, entry), part in zip(vocabularies.items(), parts, strict=True)
         }
 
-    def _keep(self, space: LabelSpace, embeddings: Tensor) -> None:
+    def _keep(self, space: LabelSpace, vocabulary: Vocabulary, embeddings: Tensor | None = None) -> None:
         """Remember a taxonomy; without embeddings, a place for them."""
-        vocabulary = Vocabulary.of(space.names, self.more_names, self.synonyms)
         self.vocabularies[space.name] = vocabulary
-        rows = len(space) + 1 if self.synonyms == "mean" else len(vocabulary.rows)
-        value = embeddings if embeddings.numel() else torch.zeros(rows, self.class_words.text.width)
+        rows = len(space) + 1 if vocabulary.synonyms == "mean" else len(vocabulary.rows)
+        value = torch.zeros(rows, self.class_words.text.width) if embeddings is None else embeddings
         self.register_buffer(f"text_{space.name}", value, persistent=space.name in self.spaces)
 
     @torch.no_grad()
@@ -150,10 +151,16 @@ class LMSeg(MaskMethod):
             self.get_buffer(f"text_{name}").copy_(rows)
 
     @torch.no_grad()
-    def add_taxonomy(self, space: LabelSpace) -> None:
+    def add_taxonomy(self, space: LabelSpace, names: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Loads the text encoder where it was trained with a prompt, or does not know the words yet."""
+        if space.name in self.spaces:
+            raise MultisegError(f"lmseg: '{space.name}' is the taxonomy of a training dataset.")
+        several: Synonyms = "mean" if names and self.synonyms == "first" else self.synonyms
+        vocabulary = Vocabulary.of(space.names, self.more_names, several)
+        if names:
+            vocabulary = Vocabulary.said([names.get(name, (name,)) for name in space.names], several)
+        self._keep(space, vocabulary, self._encoded({space.name: vocabulary})[space.name])
         self.added[space.name] = space
-        vocabulary = Vocabulary.of(space.names, self.more_names, self.synonyms)
-        self._keep(space, self._encoded({space.name: vocabulary})[space.name])
 
     def setup(self, stage: str) -> None:
         if stage == "fit":

@@ -39,7 +39,9 @@ class MaskFormer(MaskMethod):
             classes = own.shape[-1] - 1
             if rows:
                 widened = F.pad(own[..., :-1], (0, most - classes), value=-torch.inf)
-                logits = logits.index_copy(1, torch.tensor(rows, device=own.device), torch.cat([widened, own[..., -1:]], -1))
+                logits = logits.index_copy(
+                    1, torch.tensor(rows, device=own.device), torch.cat([widened, own[..., -1:]], -1)
+                )
             else:
                 logits = logits + own.sum()
         return logits

@@ -29,22 +29,24 @@ class Attention(nn.Module):
         """
         Args:
             query: (B, N, width).
-            key, value: (B, M, width).
+            key: (B, M, width).
+            value: (B, M, width).
             hidden: (B, M) bool, what no query may attend to; not all of an image's.
 
         Returns:
             (B, N, width).
         """
-        parts = [self._split(to(x)) for to, x in ((self.to_query, query), (self.to_key, key), (self.to_value, value))]
+        q, k, v = (self._split(to(x)) for to, x in ((self.to_query, query), (self.to_key, key), (self.to_value, value)))
         mask = None if hidden is None else ~hidden[:, None, None]
         dropout = self.dropout if self.training else 0.0
         on_cpu = query.device.type == "cpu"
         with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
-            parts = [part.float() for part in parts] if on_cpu else parts
-            attended = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
+            if on_cpu:
+                q, k, v = q.float(), k.float(), v.float()
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         # (B, heads, N, width / heads) -> (B, N, width)
         result: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return result
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)

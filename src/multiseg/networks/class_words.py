@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from multiseg.networks.text_encoder import TextEncoder, TextEncoderSpec, encode_cached, spoken, synonyms_in
+from multiseg.networks.text_encoder import TextEncoder, TextEncoderSpec, encode_cached, synonyms_in
 
 #: Which of a class's names are used, and how several become one class.
 Synonyms = Literal["first", "mean", "best"]
@@ -22,15 +22,17 @@ class Vocabulary:
     Args:
         texts: of the classes, some perhaps with several.
         classes: of each text.
+        synonyms: how several texts of a class become one.
         no_object: what is said for "none of these".
     """
 
     texts: tuple[str, ...]
     classes: tuple[int, ...]
+    synonyms: Synonyms
     no_object: str = "background"
 
     @classmethod
-    def of(cls, names: Sequence[str], more: dict[str, list[str]], synonyms: Synonyms) -> Vocabulary:
+    def of(cls, names: Sequence[str], more: Mapping[str, Sequence[str]], synonyms: Synonyms) -> Vocabulary:
         """
         Args:
             names: of the classes, as their dataset spells them. Where "background" is one of them, "none of these" is
@@ -38,11 +40,16 @@ class Vocabulary:
             more: further names of classes, by name.
             synonyms: "first": only the first of a class's own names.
         """
-        said = [(spoken(name),) if synonyms == "first" else (*synonyms_in(name), *more.get(name, ())) for name in names]
-        said = [tuple(dict.fromkeys(texts)) for texts in said]
-        texts = tuple(text for own in said for text in own)
-        classes = tuple(place for place, own in enumerate(said) for _ in own)
-        return cls(texts, classes, "no object" if "background" in texts else "background")
+        own = [synonyms_in(name)[:1] if synonyms == "first" else synonyms_in(name) for name in names]
+        return cls.said([(*texts, *more.get(name, ())) for name, texts in zip(names, own, strict=True)], synonyms)
+
+    @classmethod
+    def said(cls, texts_of: Sequence[Sequence[str]], synonyms: Synonyms) -> Vocabulary:
+        """Of the texts of each class."""
+        unique = [tuple(dict.fromkeys(texts)) for texts in texts_of]
+        texts = tuple(text for own in unique for text in own)
+        classes = tuple(place for place, own in enumerate(unique) for _ in own)
+        return cls(texts, classes, synonyms, "no object" if "background" in texts else "background")
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -53,8 +60,8 @@ class Vocabulary:
 class ClassWords(nn.Module):
     """A frozen text encoder behind a learnable prompt, and in front of a learnable adapter.
 
-    The encoder is no submodule: it is in no checkpoint, no optimiser and no gradient norm, and is loaded only when it is
-    asked for words whose embeddings are not there yet.
+    The encoder is no submodule: it is in no checkpoint, no optimiser and no gradient norm, and is loaded only when
+    words are asked for whose embeddings are not there yet.
 
     Args:
         text: the encoder.
@@ -68,7 +75,7 @@ class ClassWords(nn.Module):
         super().__init__()
         self.text, self.prefix = text, prefix
         self.prompt = nn.Parameter(torch.randn(prompt_length, text.token_width) * 0.02) if prompt_length else None
-        self.adapter = nn.Sequential(nn.LayerNorm(text.width), nn.Linear(text.width, width))
+        self.norm, self.adapter = nn.LayerNorm(text.width), nn.Linear(text.width, width)
         self._loaded: list[TextEncoder] = []  # in a list: a module must not find it
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -77,11 +84,11 @@ class ClassWords(nn.Module):
         Raises:
             MultisegError: the encoder cannot be had.
         """
-        device = self.adapter[1].weight.device
+        device = self.adapter.weight.device
         if self.prompt is None:
             return encode_cached(self.text, texts, self.prefix).to(device)
         unique = list(dict.fromkeys(texts))
-        rows = self.encoder.to(device)(unique, self.prompt, self.prefix)
+        rows: Tensor = self.encoder.to(device)(unique, self.prompt, self.prefix)
         places = {text: place for place, text in enumerate(unique)}
         return rows[[places[text] for text in texts]]
 
@@ -93,7 +100,7 @@ class ClassWords(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Embeddings of the encoder to the width of the queries."""
-        adapted: Tensor = self.adapter(embeddings)
+        adapted: Tensor = self.adapter(self.norm(embeddings))
         return adapted
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -121,7 +121,7 @@ class MaskDecoder(nn.Module):
         # (B, C, h, w) -> (B, h*w, C)
         memory = self.project(coarse).flatten(2).transpose(1, 2)
         hidden = _coarse_padding(padding, (height, width))
-        where = _sine_positions(hidden, (batch, height, width), memory)
+        where = _sine_positions(hidden, (height, width), memory)
         hidden = None if hidden is None else hidden.flatten(1)
         positions = self.positions.expand(batch, -1, -1)
         queries = torch.zeros_like(positions)
@@ -156,7 +156,13 @@ class _Layer(nn.Module):
         self.words_first = settings.order == "text-visual"
 
     def forward(
-        self, queries: Tensor, positions: Tensor, memory: Tensor, where: Tensor, hidden: Tensor | None, words: Words | None
+        self,
+        queries: Tensor,
+        positions: Tensor,
+        memory: Tensor,
+        where: Tensor,
+        hidden: Tensor | None,
+        words: Words | None,
     ) -> Tensor:
         def to_queries(x: Tensor) -> Tensor:
             placed = x + positions
@@ -172,7 +178,7 @@ class _Layer(nn.Module):
             attended: Tensor = self.to_words(x + positions, words.embeddings, words.embeddings, words.padding)
             return attended
 
-        blocks = [to_queries, to_image, self.feedforward]
+        blocks: list[Callable[[Tensor], Tensor]] = [to_queries, to_image, self.feedforward]
         if self.to_words is not None:
             blocks.insert(1 if self.words_first else 2, to_words)
         for block, norm in zip(blocks, self.norms, strict=True):
@@ -191,13 +197,13 @@ def _coarse_padding(padding: Tensor | None, size: tuple[int, int]) -> Tensor | N
     return padding[:, ::stride, ::stride]
 
 
-def _sine_positions(hidden: Tensor | None, shape: Sequence[int], like: Tensor) -> Tensor:
+def _sine_positions(hidden: Tensor | None, size: tuple[int, int], like: Tensor) -> Tensor:
     """Sines and cosines of each cell's place in its image, half the channels for either direction (DETR, section A.4):
     periods from 1 to 10,000 times the image's side.
 
     Shape: (B, h*w, C), or (1, h*w, C) where nothing is padded.
     """
-    batch, height, width = shape
+    height, width = size
     quarter = like.shape[-1] // 4
     if hidden is None:
         rows = torch.full((1,), height, device=like.device)

@@ -126,7 +126,9 @@ class MaskMethod(SegmentationMethod):
         features = self.features(self.normalize(batch.images, padding), datasets, elsewhere=present)
         words = self.words(datasets)
         queries = self.mask_decoder(features, words, padding, every_layer=True)
-        of_classes, of_masks = self.image_losses(features, queries, self.class_logits(queries.classes, datasets, words), targets)
+        of_classes, of_masks = self.image_losses(
+            features, queries, self.class_logits(queries.classes, datasets, words), targets
+        )
         losses = {}
         for name in self.spaces:
             rows = [row for row, dataset in enumerate(datasets) if dataset == name]
@@ -158,9 +160,7 @@ class MaskMethod(SegmentationMethod):
         return of_classes, (self.focal_weight * focal + self.dice_weight * dice).sum((0, 2))
 
     @torch.no_grad()
-    def match(
-        self, features: Features, queries: MaskQueries, class_logits: Tensor, targets: MaskTargets
-    ) -> Tensor:
+    def match(self, features: Features, queries: MaskQueries, class_logits: Tensor, targets: MaskTargets) -> Tensor:
         """The query of each segment after each layer. Shape: (L, B, T) int64."""
         costs = [
             matching_cost(
@@ -230,19 +230,21 @@ class MaskMethod(SegmentationMethod):
 
     def predict_segments(
         self, images: Tensor, size: Sequence[int], taxonomy: str, seen_as: str | Sequence[str] | None = None
-    ) -> list[Segments]:
-        """The segments of each image, by MaskFormer's rule.
-
-        Args:
-            images: (B, 3, h, w) uint8.
-            size: height and width of the result.
-            taxonomy, seen_as: see `logits`.
+    ) -> tuple[Tensor, list[Segments]]:
+        """Label maps, and the segments of each image by MaskFormer's rule, for which the network runs once.
 
         Raises:
             MultisegError: several views of an image are asked for, whose segments nothing relates.
         """
-        self._refuse_views()
-        return self._segments(self.features(self.normalize(images), seen_as or taxonomy), images, size, taxonomy)
+        if self.inference.flip or self.inference.window or tuple(self.inference.scales) != (1.0,):
+            raise MultisegError("panoptic predictions are made from one view of an image: no scales, flip or sliding.")
+        features = self.features(self.normalize(images), seen_as or taxonomy)
+
+        def logits(inputs: Tensor) -> Tensor:
+            return self.classify(features, taxonomy, range(len(inputs)))[0]
+
+        labels = self._label_maps(logits, images, size, taxonomy)
+        return labels, self._segments(features, images, size, taxonomy)
 
     def _segments(self, features: Features, images: Tensor, size: Sequence[int], taxonomy: str) -> list[Segments]:
         probabilities, masks = self.segment_queries(features, taxonomy, range(len(images)))
@@ -260,16 +262,11 @@ class MaskMethod(SegmentationMethod):
             for classes, logits in zip(probabilities, masks, strict=True)
         ]
 
-    def _refuse_views(self) -> None:
-        if self.inference.flip or self.inference.window or tuple(self.inference.scales) != (1.0,):
-            raise MultisegError("panoptic predictions are made from one view of an image: no scales, flip or sliding.")
-
     # Validation
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
         if self.panoptic:
-            self._refuse_views()
             self.qualities = {name: PanopticQuality(len(space)).to(self.device) for name, space in self.spaces.items()}
 
     def validation_step(self, batches: list[Batch], batch_idx: int) -> None:
@@ -279,17 +276,9 @@ class MaskMethod(SegmentationMethod):
             if not (self.panoptic and truth):
                 super().validation_step([batch], batch_idx)
                 continue
-            size = batch.labels.shape[-2:]
-            # one pass of the network for both scores
-            features = self.features(self.normalize(batch.images), name)
-            labels = self._label_maps(
-                lambda inputs, seen=features, name=name: self.classify(seen, name, range(len(inputs)))[0],  # type: ignore[misc]
-                batch.images,
-                size,
-                name,
-            )
+            labels, segments = self.predict_segments(batch.images, batch.labels.shape[-2:], name)
             self.matrices[name].update(labels, batch.labels)
-            for true, predicted in zip(truth, self._segments(features, batch.images, size, name), strict=True):
+            for true, predicted in zip(truth, segments, strict=True):
                 self.qualities[name].update(true, predicted)
 
     def on_validation_epoch_end(self) -> None:

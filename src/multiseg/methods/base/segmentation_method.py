@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from multiseg.batch import Batch
+from multiseg.batch import Batch, Segments
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.evaluation.inference import predict_labels
 from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
@@ -80,6 +80,10 @@ class SegmentationMethod(LightningModule):
     views_wanted: bool = False
     #: Whether datasets without labels may take part.
     unlabelled_welcome: bool = False
+    #: Whether `add_taxonomy` works.
+    open_vocabulary: bool = False
+    #: Whether it predicts segments besides classes, and is judged by them.
+    panoptic: bool = False
     #: What the best checkpoint is best in.
     best_by: str = "val/mIoU"
     #: How the names of those tensors begin that a trained model can do without.
@@ -158,14 +162,18 @@ class SegmentationMethod(LightningModule):
         """
         return cross_entropy_sum(logits, labels, IGNORE)
 
-    def add_taxonomy(self, space: LabelSpace) -> None:
+    def add_taxonomy(self, space: LabelSpace, names: Mapping[str, Sequence[str]] | None = None) -> None:
         """Predict in the classes of a label space that was not trained on, known by their names alone.
 
+        Args:
+            space: becomes one of `taxonomies`.
+            names: what to call a class, where that is not its name in the space.
+
         Raises:
-            MultisegError: the method knows nothing of names.
+            MultisegError: the method knows nothing of names; see `open_vocabulary`.
         """
         raise MultisegError(
-            f"{type(self).__name__} predicts in the classes it was trained on; any words are understood by LMSeg."
+            f"{type(self).__name__} predicts in the classes it was trained on; LMSeg understands any words."
         )
 
     # Training
@@ -198,7 +206,8 @@ class SegmentationMethod(LightningModule):
             losses: this process's part of L_k for each dataset: the sum over its own images, over the normaliser of
                 all processes.
             images: n_k, over all processes.
-            batch, batch_idx: of the step.
+            batch: of the step.
+            batch_idx: its number.
         """
         present = [name for name in self.spaces if images[name]]
         shares = {name: count / sum(images.values()) for name, count in images.items()}
@@ -344,6 +353,12 @@ class SegmentationMethod(LightningModule):
     ) -> Tensor:
         """Label maps of a given size; see `logits`. Shape: (B, 3, h, w) uint8 to (B, H, W) int64."""
         return self._label_maps(lambda inputs: self._logits(inputs, taxonomy, seen_as), images, size, taxonomy)
+
+    def predict_segments(
+        self, images: Tensor, size: Sequence[int], taxonomy: str, seen_as: str | Sequence[str] | None = None
+    ) -> tuple[Tensor, list[Segments]]:
+        """Label maps and the segments of each image, where the method is `panoptic`; see `predict_labels`."""
+        raise MultisegError(f"{type(self).__name__} predicts no segments.")
 
     def predict_in_all(
         self, images: Tensor, size: Sequence[int], taxonomies: Iterable[str], seen_as: str | Sequence[str]
