@@ -22,6 +22,8 @@ from timm.layers import convert_sync_batchnorm
 from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, PlainProgress, Progress, StepSeeds
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
+from multiseg.datasets import all_readers
+from multiseg.datasets.base.dataset import PanopticDataset
 from multiseg.errors import MultisegError
 from multiseg.evaluation.iou import means
 from multiseg.inspection.checking import check_dataset
@@ -149,6 +151,9 @@ def _rehearse(experiment: Experiment, trainer: lightning.Trainer) -> None:
             if method.views_wanted
             else f"{name} trains on crops, not on views: remove data.views."
         )
+    if method.panoptic and not any(isinstance(dataset, PanopticDataset) for dataset in data.train_sets.values()):
+        kinds = [name for name, reader in all_readers().items() if issubclass(reader, PanopticDataset)]
+        raise MultisegError(f"method.panoptic: no dataset here has segments; readers that do: {', '.join(kinds)}.")
     method.setup("fit")
     method.optimizer_spec.groups(method)
     data.plan.probabilities(data.sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -287,12 +288,13 @@ class MaskMethod(SegmentationMethod):
         for name, scores in found.items():
             self.log(f"val/{name}/PQ", scores.all.pq, prog_bar=len(found) <= 4)
         if self.panoptic:
-            self.log("val/PQ", sum(scores.all.pq for scores in found.values()) / max(len(found), 1))
+            self.log("val/PQ", sum(scores.all.pq for scores in found.values()) / len(found) if found else math.nan)
 
     def results(self) -> dict[str, Scores]:
         """The scores of the last validation, by dataset; where there were segments, with panoptic quality."""
         plain: Mapping[str, Scores] = super().results()
-        judged = {name: quality.compute() for name, quality in self.qualities.items()}
+        # not by `compute`, which warns of datasets that have no segments
+        judged = {name: self.summed_over_processes(quality.sums) for name, quality in self.qualities.items()}
         return {
             name: replace(scores, panoptic=panoptic_scores(judged[name], self.spaces[name]))
             if name in judged and judged[name].any()
