@@ -1,6 +1,8 @@
 """Methods on a network of a few thousand weights, and batches for them."""
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,22 +11,94 @@ from torchvision import tv_tensors
 from multiseg.batch import Batch, Sample, ViewBatch, Views, collate, collate_views
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.loading.mixing import mix_pixels, mix_regions
-from multiseg.methods.base import SegmentationMethod
+from multiseg.methods.base import MaskMethod, SegmentationMethod
+from multiseg.methods.lmseg import LMSeg
 from multiseg.methods.supervised import Supervised
 from multiseg.networks.backbone import Backbone
+from multiseg.networks.mask_decoder import MaskDecoderSettings
 from multiseg.networks.pixel_classifier import PixelClassifier
+from multiseg.networks.pixel_decoder import PixelDecoder
 from multiseg.networks.pyramid_pooling import PyramidPooling
 from multiseg.networks.segmentation_network import AuxiliaryHead, SegmentationNetwork
-from multiseg.optim.optimizers import SGD
+from multiseg.networks.text_encoder import TextEncoder, TextEncoderSpec
+from multiseg.networks.text_encoder.base import Tokens
+from multiseg.optim.optimizers import SGD, AdamW
 from multiseg.optim.schedules import Constant
 
 TOWN = LabelSpace("town", tuple(LabelClass(n, (i,), (i, i, i)) for i, n in enumerate(["road", "car", "sky"])), (255,))
 PARK = LabelSpace("park", tuple(LabelClass(n, (i,), (i, i, i)) for i, n in enumerate(["tree", "Sky"])), (255,))
 
 
+@dataclass(frozen=True)
+class TinyText(TextEncoderSpec):
+    """A text encoder of a few hundred weights: the mean of its letters' vectors, through a layer."""
+
+    width = 6
+    token_width = 5
+
+    @property
+    def identity(self) -> str:
+        return "tiny"
+
+    def load(self) -> TextEncoder:
+        return TinyEncoder(self.width, self.token_width, 60).freeze()
+
+
+class TinyEncoder(TextEncoder):
+    """Counts how often it was asked."""
+
+    calls = 0
+
+    def __init__(self, width: int, token_width: int, longest: int) -> None:
+        super().__init__(width, token_width, longest)
+        generator = torch.Generator().manual_seed(0)
+        self.letters = nn.Embedding(128, token_width, _weight=torch.randn(128, token_width, generator=generator))
+        self.layer = nn.Linear(token_width, width)
+        self.layer.weight.data.normal_(generator=generator)
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        return self.letters
+
+    @property
+    def padding_id(self) -> int:
+        return 0
+
+    def tokens_of(self, prefix: str, text: str) -> Tokens:
+        return Tokens(tuple(map(ord, prefix)), tuple(map(ord, text)))
+
+    def encode(self, ids: Tensor, vectors: Tensor, own: Tensor) -> Tensor:
+        type(self).calls += 1
+        weights = own.float()[..., None]
+        return self.layer((vectors * weights).sum(1) / weights.sum(1)).tanh()
+
+
+def make_masks(
+    kind: type[MaskMethod], spaces: list[LabelSpace] | None = None, decoder: Any = None, **arguments: Any
+) -> MaskMethod:
+    torch.manual_seed(0)
+    network = SegmentationNetwork(Backbone("test_resnet"), partial(PixelDecoder, channels=16, groups=4), None)
+    settings = {"queries": 6, "layers": 2, "width": 16, "heads": 2, "feedforward": 32, "dropout": 0.0}
+    if kind is LMSeg:
+        arguments = {"text": TinyText(), "prompt_length": 2, **arguments}
+    method = kind(
+        spaces or [TOWN, PARK],
+        network=network,
+        mask_decoder=MaskDecoderSettings(**{**settings, **(decoder or {})}),
+        optimizer=AdamW(lr=5e-3),
+        schedule=Constant(),
+        **arguments,
+    )
+    method.log = method.log_dict = lambda *args, **kwargs: None  # type: ignore[assignment,method-assign]
+    method.setup("fit")
+    return method
+
+
 def make(
     kind: type[SegmentationMethod], spaces: list[LabelSpace] | None = None, **arguments: object
 ) -> SegmentationMethod:
+    if issubclass(kind, MaskMethod):
+        return make_masks(kind, spaces, **arguments)
     torch.manual_seed(0)
     network = SegmentationNetwork(
         Backbone("test_resnet"),

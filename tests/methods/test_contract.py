@@ -16,6 +16,9 @@ from multiseg.methods.base import Inference, SegmentationMethod
 from multiseg.methods.by_name import ByName
 from multiseg.methods.cdcl import CDCL
 from multiseg.methods.label_remap import LabelRemap
+from multiseg.methods.lmseg import LMSeg
+from multiseg.methods.maskformer import MaskFormer
+from multiseg.methods.maskformer_by_name import MaskFormerByName
 from multiseg.methods.mdp import MDP
 from multiseg.methods.moco import MoCo
 from multiseg.methods.multi_head import MultiHead
@@ -23,7 +26,7 @@ from multiseg.methods.supervised import Supervised
 from multiseg.methods.universal import Universal
 from tiny_methods import PARK, TOWN, make, make_batch, make_views, step
 
-METHODS = [Supervised, MultiHead, CDCL, ByName, LabelRemap, Universal]
+METHODS = [Supervised, MultiHead, CDCL, ByName, LabelRemap, Universal, MaskFormer, MaskFormerByName, LMSeg]
 
 
 @pytest.mark.parametrize("kind", METHODS)

@@ -78,7 +78,12 @@ class LMSeg(MaskMethod):
                 why = "no dataset has" if name not in known else "plays no part with synonyms: first:"
                 raise MultisegError(f"lmseg: more_names: {why} the class '{name}'.")
         self.class_words = ClassWords(text, self.width, prompt_length, prefix)
-        self.temperature = nn.Parameter(torch.tensor(temperature), requires_grad=learn_temperature)
+        self.temperature: Tensor
+        start = torch.tensor(temperature)
+        if learn_temperature:
+            self.temperature = nn.Parameter(start)
+        else:
+            self.register_buffer("temperature", start)
         self.vocabularies: dict[str, Vocabulary] = {}
         self.added: dict[str, LabelSpace] = {}
         for space in spaces:
