@@ -319,15 +319,26 @@ def _add_taxonomy(commands: Any) -> None:
         commands,
         "taxonomy",
         _taxonomy,
-        "how the classes of several datasets relate: by their names, by a table, measured with a trained model, or by "
-        "its prototypes",
-        "multiseg taxonomy camvid=/d/CamVid idd_lite=/d/idd20k_lite --out relations.tsv",
+        "how the classes of several datasets relate: by their names, by what these mean, by a table, measured with a "
+        "trained model, or by its prototypes",
+        "multiseg taxonomy camvid=/d/CamVid idd_lite=/d/idd20k_lite --by text --out relations.tsv",
     )
     command.add_argument(
         "datasets", nargs="*", metavar="NAME=ROOT", help="with --model or --prototypes: default the run's own"
     )
     command.add_argument(
-        "--by", default="name", metavar="name|TSV", help="'name', a TSV of relations, or a master table such as MSeg's"
+        "--by",
+        default="name",
+        metavar="name|text|TSV",
+        help="'name': equal names; 'text': names that a text encoder finds near each other, the doubtful ones as "
+        "remarks in --out, which count once their # is deleted; a TSV of relations; or a master table such as MSeg's "
+        "(default: name)",
+    )
+    command.add_argument(
+        "--text-encoder",
+        metavar="ENCODER",
+        help="with --by text: sentence, sentence:FOLDER or clip:MODEL[:PRETRAINED], such as clip:RN50:openai "
+        "(default: sentence, all-MiniLM-L6-v2)",
     )
     command.add_argument(
         "--columns",
@@ -355,8 +366,8 @@ def _add_taxonomy(commands: Any) -> None:
         "--threshold",
         type=float,
         metavar="T",
-        help="with --model: share from which a class is part of another (default: 0.7); with --prototypes: by how much "
-        "the nearest class must lead, from 0 to 1 (default: 0.3)",
+        help="with --model: share from which a class is part of another (default: 0.7); with --prototypes or "
+        "--by text: by how much the nearest class must lead, from 0 to 1 (default: 0.3)",
     )
     _add_inference(command)
 
@@ -364,6 +375,8 @@ def _add_taxonomy(commands: Any) -> None:
 def _taxonomy(given: argparse.Namespace) -> int:
     if given.model and given.prototypes:
         raise MultisegError("--model measures relations, --prototypes compares classes: give one of the two.")
+    if given.text_encoder and given.by != "text":
+        raise MultisegError("--text-encoder reads class names: it needs --by text.")
     if given.prototypes:
         from multiseg.commands.prototype_report import show_prototypes
 
@@ -372,6 +385,10 @@ def _taxonomy(given: argparse.Namespace) -> int:
         from multiseg.commands.measured_report import show_measured_taxonomy
 
         return show_measured_taxonomy(given)
+    if given.by == "text":
+        from multiseg.commands.text_report import show_text_taxonomy
+
+        return show_text_taxonomy(given)
     from multiseg.commands.taxonomy_report import show_taxonomy
 
     return show_taxonomy(given)

@@ -228,4 +228,4 @@ def test_a_threshold_needs_something_to_be_applied_to(
 ) -> None:
     data = [f"{name}={root}" for name, root in data_roots.items()]
     assert call(*data, "--threshold", "0.5") == 2
-    assert "it needs --model RUN or --prototypes RUN" in capsys.readouterr().err
+    assert "it needs --model RUN, --prototypes RUN or --by text" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from multiseg.taxonomy.prototype_relations import (
     compare_prototypes,
     cosine_similarities,
     leads,
+    near_misses,
     prototype_homonyms,
 )
 from multiseg.taxonomy.relations import Relation
@@ -213,6 +214,41 @@ def test_classes_that_a_union_by_name_made_one_are_the_same() -> None:
     assert suggestion.evidence()["by"] == "name" and suggestion.evidence()["lead_of_from"] is None
     shared = {(str(found.entry), found.dataset) for found in comparison.neighbours if found.shared}
     assert shared == {("town/sky", "park"), ("park/sky", "town")}
+
+
+def test_of_equal_vectors_the_same_name_is_nearest() -> None:
+    first = prototypes("town", "tree road sky", EYE[:3], ids=[0, 1, 2])
+    second = prototypes("park", "trees tree way", EYE[[0, 0, 1]], ids=[7, 0, 8])
+    (suggestion,) = compare_prototypes([first, second], 0.9).suggestions
+    assert suggestion.relation == Relation("town", "tree", "same", "park", "tree")
+
+
+def test_what_is_near_but_not_suggested() -> None:
+    """`sofa` is one of two near `seat`, `lamp` hesitates between two, and the sky is clear."""
+    e = np.eye(8)
+    first = prototypes("a", "sky sofa chair lamp", [e[0], e[1] + 0.2 * e[4], e[1] + 0.5 * e[5], e[2]])
+    second = prototypes("b", "heaven seat bulb torch", [e[0], e[1], e[2] + 0.3 * e[6], e[2] + 0.4 * e[7]], first_id=9)
+    comparison = compare_prototypes([first, second], 0.5)
+    assert [own.relation for own in comparison.suggestions] == [Relation("a", "sky", "same", "b", "heaven")]
+    missed = near_misses(comparison, 0.5)
+    assert [own.relation for own in missed] == [
+        Relation("a", "sofa", "same", "b", "seat"),
+        Relation("a", "lamp", "same", "b", "bulb"),
+        Relation("b", "torch", "part of", "a", "lamp"),
+        Relation("a", "chair", "part of", "b", "seat"),
+    ]
+    chair = missed[-1]
+    said = {(found.entry.name, found.dataset): found for found in comparison.neighbours}
+    assert chair.similarity == pytest.approx(1 / math.sqrt(1.25))
+    assert chair.second == (0, pytest.approx(1 / math.sqrt(1.04)))  # of `seat`, to the sofa
+    assert chair.leads == (said["chair", "b"].lead, 0)
+    assert near_misses(comparison, 1.0)[:2] == missed[:2]  # each other's nearest need not lead at all
+    assert len(near_misses(comparison, 1.0)) == 2
+
+
+def test_nothing_is_missed_where_nothing_could_be_suggested() -> None:
+    first, second = prototypes("a", "road sky car", EYE[:3]), prototypes("b", "way air", EYE[:2], first_id=9)
+    assert near_misses(compare_prototypes([first, second], 0.0), 0.0) == []
 
 
 def test_few_classes_placed_at_random_are_taken_for_the_same() -> None:

@@ -171,3 +171,17 @@ def test_datasets_that_are_not_here_are_listed_once() -> None:
     assert other_datasets(relations, ["a", "b"]) == ["c"]
     assert other_datasets(relations, ["a", "b", "c", "d"]) == []
     assert other_datasets(relations, []) == ["a", "b", "c"]
+
+
+def test_doubtful_relations_count_once_their_mark_is_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "r.tsv"
+    write_relations(path, FACTS[:1], [{"share": 0.9}], [(FACTS[1], {"share": 0.2}), (FACTS[2], {"share": 0.1})])
+    assert read_relations(path, [FINE, COARSE]) == FACTS[:1]
+    lines = path.read_text().splitlines()
+    assert lines[2].startswith("# Doubtful")
+    assert lines[3].split("\t")[-1] == "0.2"
+    path.write_text("\n".join([*lines[:3], lines[3].removeprefix("# "), lines[4]]))
+    assert read_relations(path, [FINE, COARSE]) == FACTS[:2]
+    write_relations(path, [], [], [(FACTS[1], {"share": 0.2})])  # the header names the evidence in any case
+    assert path.read_text().splitlines()[0].endswith("to_class\tshare")
+    assert read_relations(path) == []

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import astuple
-from itertools import groupby
 
-from rich.table import Table
-
+from multiseg.commands.neighbour_tables import neighbours_to_json, print_neighbours, print_suggestions
 from multiseg.commands.opening import open_named
 from multiseg.commands.taxonomy_report import (
     Findings,
@@ -21,25 +18,19 @@ from multiseg.commands.taxonomy_report import (
     refuse_measuring,
     write_findings,
 )
-from multiseg.console import results, say
+from multiseg.console import say
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.prototype_views import class_prototypes
 from multiseg.run_folder import RunFolder, load_model
-from multiseg.taxonomy.name_conflicts import ends
 from multiseg.taxonomy.prototype_relations import (
     LEAD,
     MIN_CLASSES,
     ClassPrototypes,
-    Neighbours,
     PrototypeComparison,
-    PrototypeSuggestion,
     check_lead,
     compare_prototypes,
     prototype_homonyms,
 )
-
-#: Of a class, the nearest so many are shown, and of a dataset so many classes, unless all are wanted.
-_NEAREST, _MOST_CLASSES = 3, 20
 
 
 def show_prototypes(given: Namespace) -> int:
@@ -68,15 +59,15 @@ def show_prototypes(given: Namespace) -> int:
         data = {
             **findings.to_json(),
             "evidence": evidence,
-            "nearest": [_to_json(found, given.all) for found in comparison.neighbours],
+            "nearest": [neighbours_to_json(found, given.all) for found in comparison.neighbours],
             "not_enough_evidence": [[*astuple(entry.entry), entry.reason] for entry in comparison.unjudged],
             "threshold": threshold,
         }
         print(json.dumps(data, ensure_ascii=False))
         return 0
     print_summary(findings)
-    _print_neighbours(comparison.neighbours, given.all)
-    _print_suggestions(comparison.suggestions)
+    print_neighbours("nearest prototypes in other datasets", comparison.neighbours, "shared", given.all)
+    print_suggestions("relations suggested, for you to check", comparison.suggestions, show_all=True)
     print_homonyms(findings.homonyms, given.all)
     print_unrelated(findings, comparison.unjudged, ("not judged", "no relation suggested for"), given.all)
     return 0
@@ -111,60 +102,3 @@ def _say_limits(prototypes: Sequence[ClassPrototypes], comparison: PrototypeComp
     for own in prototypes:
         if (count := int(own.known.sum())) < MIN_CLASSES:
             say(f"{own.space.name} has {count} classes with a prototype: too few to tell what is near.")
-
-
-def _to_json(found: Neighbours, show_all: bool) -> dict[str, object]:
-    shown = len(found.names) if show_all else _NEAREST
-    pairs = zip(found.names[:shown], found.similarities, strict=False)
-    return {
-        "class": list(astuple(found.entry)),
-        "dataset": found.dataset,
-        "nearest": [[name, round(similarity, 3)] for name, similarity in pairs],
-        "lead": None if math.isnan(found.lead) else round(found.lead, 3),
-        "mutual": found.mutual,
-        "shared": found.shared,
-    }
-
-
-def _print_neighbours(neighbours: Sequence[Neighbours], show_all: bool) -> None:
-    """A table; of each two datasets the first classes, unless all are wanted."""
-    results.print("\nnearest prototypes in other datasets, with cosine similarity (* each is the other's nearest):")
-    table = Table("", "in", "nearest", "second", "third", box=None, pad_edge=False)
-    table.add_column("leads by", justify="right")
-    hidden = 0
-    for _, group in groupby(neighbours, key=lambda found: (found.entry.dataset, found.dataset)):
-        own = list(group)
-        shown = own if show_all else own[:_MOST_CLASSES]
-        hidden += len(own) - len(shown)
-        for found in shown:
-            pairs = list(zip(found.names, found.similarities, strict=True))[:_NEAREST]
-            cells = [f"{name} {similarity:.2f}" for name, similarity in pairs]
-            cells[0] = f"{found.names[0]} (shared)" if found.shared else cells[0] + " *" * found.mutual
-            cells += [""] * (_NEAREST - len(cells))
-            table.add_row(str(found.entry), found.dataset, *cells, _figure(found.lead))
-    results.print(table)
-    if hidden:
-        results.print(f"  … and {hidden} more: --all shows them", markup=False)
-
-
-def _print_suggestions(suggestions: Sequence[PrototypeSuggestion]) -> None:
-    results.print(f"\n{len(suggestions)} relations suggested, for you to check:")
-    table = Table("", "", "", box=None, pad_edge=False)
-    for heading in ("similarity", "next best", "leads by"):
-        table.add_column(heading, justify="right")
-    for suggestion in suggestions:
-        first, second = ends(suggestion.relation)
-        figures = [f"{suggestion.similarity:.2f}", _pair(suggestion.second), _pair(suggestion.leads)]
-        if suggestion.shared:
-            figures = ["by name", "", ""]
-        table.add_row(str(first), suggestion.relation.relation, str(second), *figures)
-    if suggestions:
-        results.print(table)
-
-
-def _pair(values: tuple[float, float]) -> str:
-    return ", ".join(_figure(value) for value in values)
-
-
-def _figure(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"

@@ -106,13 +106,8 @@ def show_taxonomy(given: Namespace) -> int:
     refuse_format_alone(given)
     refuse_measuring(given)
     if given.threshold is not None:
-        raise MultisegError("--threshold is for measuring: it needs --model RUN or --prototypes RUN.")
-    datasets = open_named(given.datasets, "train")
-    require_labels(datasets.values(), "relate")
-    if len(datasets) < 2:
-        raise MultisegError(
-            "relations are between datasets: give two at least as NAME=ROOT, or --model RUN or --prototypes RUN."
-        )
+        raise MultisegError("--threshold is for measuring: it needs --model RUN, --prototypes RUN or --by text.")
+    datasets = open_related(given.datasets)
     spaces = [dataset.label_space for dataset in datasets.values()]
     relations = _relations(given, datasets)
     by_name = given.by == "name"
@@ -129,6 +124,21 @@ def show_taxonomy(given: Namespace) -> int:
     print_lines("similar names, not related", _similar_lines(findings.similar), given.all)
     print_names("without partner", findings.without_partner, given.all)
     return 0
+
+
+def open_related(arguments: Sequence[str]) -> dict[str, SegmentationDataset]:
+    """Datasets given as NAME=ROOT.
+
+    Raises:
+        MultisegError: one cannot be opened or has no labels, or there are fewer than two.
+    """
+    datasets = open_named(arguments, "train")
+    require_labels(datasets.values(), "relate")
+    if len(datasets) < 2:
+        raise MultisegError(
+            "relations are between datasets: give two at least as NAME=ROOT, or --model RUN or --prototypes RUN."
+        )
+    return datasets
 
 
 def refuse_format_alone(given: Namespace) -> None:
@@ -151,9 +161,12 @@ def refuse_measuring(given: Namespace) -> None:
 
 
 def write_findings(
-    given: Namespace, findings: Findings, evidence: Sequence[Mapping[str, object]] | None = None
+    given: Namespace,
+    findings: Findings,
+    evidence: Sequence[Mapping[str, object]] | None = None,
+    doubtful: Sequence[tuple[Relation, Mapping[str, object]]] = (),
 ) -> None:
-    """Write the relations to --out, as --format says.
+    """Write the relations to --out, as --format says, and doubtful ones as remarks where it can hold them.
 
     Raises:
         MultisegError: the file cannot be written, or the relations contradict each other, which a master table cannot
@@ -163,8 +176,9 @@ def write_findings(
         rows = write_master_table(given.out, findings.spaces, findings.relations)
         say(f"wrote a master table of {rows} universal classes to {given.out}")
     elif given.out:
-        write_relations(given.out, findings.relations, evidence)
-        say(f"wrote {len(findings.relations)} relations to {given.out}")
+        write_relations(given.out, findings.relations, evidence, doubtful)
+        more = f", and {len(doubtful)} doubtful ones as remarks" if doubtful else ""
+        say(f"wrote {len(findings.relations)} relations to {given.out}{more}")
 
 
 def print_summary(findings: Findings) -> None:

@@ -18,12 +18,14 @@ its dataset only. The nearest class j to i leads by
 
 0 where another is as near, 1 where the second is as far as all are on average. Neither a factor on all similarities nor
 a shift of all of them changes that.
+
+Any vectors of classes can be compared in this way, also embeddings of their names (`multiseg.taxonomy.text_relations`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 
 import numpy as np
@@ -32,7 +34,7 @@ from numpy.typing import NDArray
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelSpace
 from multiseg.taxonomy.measured_relations import Unjudged
-from multiseg.taxonomy.name_conflicts import DatasetClass, Homonym, namesakes
+from multiseg.taxonomy.name_conflicts import DatasetClass, Homonym, ends, namesakes
 from multiseg.taxonomy.relations import Relation
 
 #: By so much the nearest must lead, unless said otherwise.
@@ -40,6 +42,9 @@ LEAD = 0.3
 
 #: Where a dataset has fewer classes with a prototype, nothing shows what is near.
 MIN_CLASSES = 3
+
+#: By so much a class that is the same by name is nearer than one whose vector is the same.
+_PREFERENCE = 1e-9
 
 Floats = NDArray[np.float64]
 
@@ -91,13 +96,14 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class PrototypeSuggestion:
-    """A relation `same` with its evidence.
+    """A relation with its evidence.
 
     Args:
-        relation: between the two classes.
+        relation: between the two classes; `same`, or a guess of `near_misses`.
         similarity: the cosine between their prototypes.
-        second: the similarity of the left class to its second nearest, and of the right class to its own.
-        leads: by how much the right class leads among those near the left one, and the other way round.
+        second: the similarity of the left class to the nearest one besides, and of the right class to its own.
+        leads: by how much the right class leads among those near the left one, and the other way round; 0 where it is
+            not the nearest.
         shared: they have one prototype: the model was told that they are the same, and found nothing.
     """
 
@@ -107,15 +113,19 @@ class PrototypeSuggestion:
     leads: tuple[float, float]
     shared: bool
 
-    def evidence(self) -> dict[str, float | str | None]:
-        """As columns of a TSV; None where there is nothing to compare with."""
+    def evidence(self, source: str = "prototypes") -> dict[str, float | str | None]:
+        """As columns of a TSV; None where there is nothing to compare with.
+
+        Args:
+            source: of the vectors, for the column `by`.
+        """
         return {
             "similarity": _rounded(self.similarity),
             "second_of_from": _rounded(self.second[0]),
             "second_of_to": _rounded(self.second[1]),
             "lead_of_from": _rounded(self.leads[0]),
             "lead_of_to": _rounded(self.leads[1]),
-            "by": "name" if self.shared else "prototypes",
+            "by": "name" if self.shared else source,
         }
 
 
@@ -163,13 +173,39 @@ def compare_prototypes(datasets: Sequence[ClassPrototypes], threshold: float = L
     return PrototypeComparison(neighbours, suggestions, [entry for one in datasets for entry in _unjudged(one)])
 
 
+def near_misses(comparison: PrototypeComparison, threshold: float = LEAD) -> list[PrototypeSuggestion]:
+    """What is near but not suggested, the most similar first, with a guess of what it may be.
+
+    Two classes that are each other's nearest, but do not both lead by the threshold, may be the same. Where only one is
+    the other's nearest, and leads by the threshold, it may be a part of it, as *dog* and *cow* are of *animal*, which
+    has one nearest only. A class that is suggested to be the same as one of a dataset is missed nowhere in it.
+
+    Args:
+        comparison: of `compare_prototypes`.
+        threshold: the same as there.
+    """
+    by_pair = {(found.entry, found.dataset): found for found in comparison.neighbours}
+    suggested = {end for own in comparison.suggestions for end in (ends(own.relation), ends(own.relation)[::-1])}
+    place = {dataset: number for number, dataset in enumerate(dict.fromkeys(entry.dataset for entry, _ in by_pair))}
+    missed = []
+    for found in comparison.neighbours:
+        back = by_pair[found.nearest, found.entry.dataset]
+        if (found.entry, found.nearest) in suggested or np.isnan(found.lead):
+            continue
+        if found.mutual and place[found.entry.dataset] > place[found.dataset]:  # once is enough
+            missed.append(_suggestion(back, found))
+        elif not found.mutual and found.lead >= threshold:
+            missed.append(_one_sided(found, back))
+    return sorted(missed, key=lambda own: -own.similarity)
+
+
 def check_lead(threshold: float) -> None:
     """
     Raises:
         MultisegError: it is not between 0 and 1.
     """
     if not 0 <= threshold < 1:
-        raise MultisegError(f"the threshold for prototypes must be at least 0 and below 1, not {threshold:g}.")
+        raise MultisegError(f"the lead to ask for (--threshold) must be at least 0 and below 1, not {threshold:g}.")
 
 
 def cosine_similarities(first: Floats, second: Floats) -> Floats:
@@ -219,11 +255,13 @@ def _neighbours(first: ClassPrototypes, second: ClassPrototypes) -> list[Neighbo
     rows, columns = np.flatnonzero(first.known), np.flatnonzero(second.known)
     if not len(rows) or not len(columns):
         return []
+    shared = first.union_ids[rows][:, None] == second.union_ids[columns]
     similarities = cosine_similarities(first.vectors[rows], second.vectors[columns])
-    by_row, by_column = similarities.argmax(1), similarities.argmax(0)
+    ranked = similarities + _PREFERENCE * shared
+    by_row, by_column = ranked.argmax(1), ranked.argmax(0)
     found = []
-    for place, (row, own, lead) in enumerate(zip(rows, similarities, leads(similarities), strict=True)):
-        order = np.argsort(-own, kind="stable")
+    for place, (row, own, lead) in enumerate(zip(rows, similarities, leads(ranked), strict=True)):
+        order = np.argsort(-ranked[place], kind="stable")
         nearest = int(by_row[place])
         found.append(
             Neighbours(
@@ -233,7 +271,7 @@ def _neighbours(first: ClassPrototypes, second: ClassPrototypes) -> list[Neighbo
                 tuple(float(own[at]) for at in order),
                 float(lead),
                 bool(by_column[nearest] == place),
-                bool(first.union_ids[row] == second.union_ids[columns[nearest]]),
+                bool(shared[place, nearest]),
             )
         )
     return found
@@ -247,6 +285,16 @@ def _suggestion(forth: Neighbours, back: Neighbours) -> PrototypeSuggestion:
         (_second(forth), _second(back)),
         (forth.lead, back.lead),
         forth.shared,
+    )
+
+
+def _one_sided(forth: Neighbours, back: Neighbours) -> PrototypeSuggestion:
+    found = _suggestion(forth, back)
+    return replace(
+        found,
+        relation=replace(found.relation, relation="part of"),
+        second=(_second(forth), back.similarities[0]),
+        leads=(forth.lead, 0.0),
     )
 
 

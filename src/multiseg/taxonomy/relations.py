@@ -226,7 +226,10 @@ def write_tsv(path: Path, rows: Iterable[Iterable[object]]) -> None:
 
 
 def write_relations(
-    path: Path, relations: Sequence[Relation], evidence: Sequence[Mapping[str, object]] | None = None
+    path: Path,
+    relations: Sequence[Relation],
+    evidence: Sequence[Mapping[str, object]] | None = None,
+    doubtful: Sequence[tuple[Relation, Mapping[str, object]]] = (),
 ) -> None:
     """Relations to a TSV.
 
@@ -234,14 +237,19 @@ def write_relations(
         path: of the file; its folder is made where there is none.
         relations: one a line.
         evidence: of each relation, as further columns; the same keys for all.
+        doubtful: relations with evidence that are written as remarks, which count only once their `# ` is deleted.
 
     Raises:
         MultisegError: the file cannot be written.
     """
     known = evidence or [{}] * len(relations)
-    header = [*COLUMNS, *(known[0] if known else ())]
-    lines = zip(relations, known, strict=True)
-    write_tsv(path, [header, *([*astuple(relation), *shown.values()] for relation, shown in lines)])
+    all_known = [*known, *(shown for _, shown in doubtful)]
+    header = [*COLUMNS, *(all_known[0] if all_known else ())]
+    lines = [[*astuple(relation), *shown.values()] for relation, shown in zip(relations, known, strict=True)]
+    remarks = [[f"# {relation.from_dataset}", *astuple(relation)[1:], *shown.values()] for relation, shown in doubtful]
+    if remarks:
+        remarks.insert(0, ["# Doubtful: correct the relation and delete the # in front, or leave it as a remark."])
+    write_tsv(path, [header, *lines, *remarks])
 
 
 def _not_empty(remapping: Remapping, why: str) -> Remapping:

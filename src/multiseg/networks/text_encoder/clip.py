@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -223,6 +225,7 @@ def _read_text_tower(file: Path) -> tuple[dict[str, Tensor], bool]:
             state = {name: weights[long] for name, long in _tower_names(weights).items()}
     except (
         SafetensorError,
+        BadZipFile,
         pickle.UnpicklingError,
         RuntimeError,
         OSError,
@@ -237,15 +240,16 @@ def _read_text_tower(file: Path) -> tuple[dict[str, Tensor], bool]:
 
 
 def _load_checkpoint(file: Path) -> Any:
-    try:
+    """Of a file in torch's present format, tensors are read only when they are used."""
+    if not is_zipfile(file):
+        return torch.load(file, map_location="cpu", weights_only=True)
+    with ZipFile(file) as content:
+        archive = any(name.endswith("/constants.pkl") for name in content.namelist())  # TorchScript
+    if not archive:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError as error:
-        if "TorchScript" not in str(error) and "mmap" not in str(error):
-            raise
-    try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of OpenAI's weights there is no other form
         return torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
-    except RuntimeError:
-        return torch.load(file, map_location="cpu", weights_only=True)  # the old format, which cannot be mapped
 
 
 def _tower_names(names: Any) -> dict[str, str]:
