@@ -96,7 +96,7 @@ class MaskDecoder(nn.Module):
         width = settings.width
         self.project = nn.Conv2d(in_channels, width, 1)
         self.positions = nn.Parameter(torch.empty(settings.queries, width).normal_())
-        rates = torch.linspace(0, settings.drop_path, settings.layers).tolist()
+        rates = torch.linspace(0, settings.drop_path, settings.layers, device="cpu").tolist()
         self.layers = nn.ModuleList(_Layer(settings, guided, rate) for rate in rates)
         self.norm = nn.LayerNorm(width)
         self.to_mask = nn.Sequential(
