@@ -338,9 +338,7 @@ class Label:
         return (f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{end:.1f}" y2="{middle:.1f}"/>' if self.led else "") + text
 
 
-def place_labels(
-    names: Sequence[str], marks: Sequence[Sequence[float]], height: float = _HEIGHT
-) -> list[Label | None]:
+def place_labels(names: Sequence[str], marks: Sequence[Sequence[float]], height: float = _HEIGHT) -> list[Label | None]:
     """A place for each name near its mark, on no other name and no mark; None where there is none.
 
     Args:

@@ -7,11 +7,15 @@ import io
 import math
 from collections.abc import Iterable
 from html import escape
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from multiseg.evaluation.curves import COLORS
 from multiseg.evaluation.run_summary import RunSummary
+from multiseg.label_space import IGNORE, LabelSpace
 
 #: Of the JPEGs in a page.
 _QUALITY = 85
@@ -62,3 +66,14 @@ def signed(value: float) -> str:
 
 def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def class_key(space: LabelSpace, maps: Iterable[NDArray[Any]], title: str = "") -> str:
+    """Names and colours of the classes that occur in label maps, behind a title where one is given."""
+    present = sorted({int(index) for ids in maps for index in np.unique(ids) if index != IGNORE})
+    entries = [f"<li><b>{escape(title)}</b></li>"] if title else []
+    for index in present:
+        red, green, blue = space.classes[index].color
+        color = f"background:rgb({red} {green} {blue})"
+        entries.append(f'<li><span class="swatch" style="{color}"></span>{escape(space.names[index])}</li>')
+    return f'<ul class="key">{"".join(entries)}</ul>'

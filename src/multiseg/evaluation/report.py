@@ -22,10 +22,22 @@ import multiseg
 from multiseg.evaluation.curves import Line, line_chart
 from multiseg.evaluation.embedding_charts import RunPrototypes, prototypes_section
 from multiseg.evaluation.overlays import overlay
-from multiseg.evaluation.page_pieces import count_of, decimal, figure, gain_of, paragraphs, run_chip, run_color, run_key
+from multiseg.evaluation.page_pieces import (
+    class_key,
+    count_of,
+    decimal,
+    figure,
+    gain_of,
+    paragraphs,
+    run_chip,
+    run_color,
+    run_key,
+)
+from multiseg.evaluation.query_panels import RunQueries, queries_section
 from multiseg.evaluation.run_summary import RunSummary, best_single, dataset_names, last_multi, with_colors
 from multiseg.evaluation.score_tables import scores_section
 from multiseg.evaluation.weight_charts import RunNorms, filters_section, norms_section
+from multiseg.evaluation.word_charts import RunWords, words_section
 from multiseg.label_space import IGNORE, LabelSpace
 
 #: Longest side of a picture.
@@ -76,6 +88,8 @@ def render_report(
     norms: Sequence[RunNorms] = (),
     norm_notes: Sequence[str] = (),
     prototypes: Sequence[RunPrototypes] = (),
+    queries: Sequence[RunQueries] = (),
+    words: Sequence[RunWords] = (),
 ) -> str:
     """The page.
 
@@ -87,6 +101,8 @@ def render_report(
         norms: the batch norms of runs that have a model.
         norm_notes: sentences on models that are missing.
         prototypes: of runs whose models have some.
+        queries: of runs whose models classify masks.
+        words: of runs whose models know classes by their names.
     """
     style = (resources.files("multiseg.evaluation") / "report.css").read_text(encoding="utf-8")
     runs, datasets = with_colors(runs), dataset_names(runs)
@@ -97,6 +113,8 @@ def render_report(
         _section("Training", _training(runs, datasets)),
         _section("Classes", "".join(_classes(runs, name) for name in datasets)),
         _section("Pictures", "".join(_gallery(runs, gallery) for gallery in galleries) + paragraphs(notes)),
+        _section("Queries", queries_section(queries)),
+        _section("Words", words_section(words)),
         _section("Prototypes", prototypes_section(prototypes)),
         _section("Batch norms", norms_section(norms) + paragraphs(norm_notes)),
         _section("Filters", filters_section(norms)),
@@ -197,7 +215,8 @@ def _gallery(runs: Sequence[RunSummary], gallery: Gallery) -> str:
         f'<p class="muted small">Images spread evenly over the split {escape(gallery.split)}; ignored pixels have no '
         "colour. Below each prediction is the share of its pixels that are right.</p>"
     )
-    out = [f"<h3>{escape(gallery.space.name)}</h3>", lead, _class_key(gallery)]
+    maps = [ids for panel in gallery.panels for ids in (panel.labels, *panel.predictions.values())]
+    out = [f"<h3>{escape(gallery.space.name)}</h3>", lead, class_key(gallery.space, maps)]
     across = max(3, math.ceil((len(shown) + 2) / math.ceil((len(shown) + 2) / _ACROSS)))
     for panel in gallery.panels:
         figures = [
@@ -212,18 +231,6 @@ def _gallery(runs: Sequence[RunSummary], gallery: Gallery) -> str:
         out.append(f'<p class="image-key small"><code>{escape(panel.key)}</code></p>')
         out.append(f'<div class="panel" style="--across:{across}">{"".join(figures)}</div>')
     return "".join(out)
-
-
-def _class_key(gallery: Gallery) -> str:
-    """Names and colours of the classes that occur in truth or predictions."""
-    maps = [ids for panel in gallery.panels for ids in (panel.labels, *panel.predictions.values())]
-    present = sorted({int(index) for ids in maps for index in np.unique(ids) if index != IGNORE})
-    entries = []
-    for index in present:
-        red, green, blue = gallery.space.classes[index].color
-        color = f"background:rgb({red} {green} {blue})"
-        entries.append(f'<li><span class="swatch" style="{color}"></span>{escape(gallery.space.names[index])}</li>')
-    return f'<ul class="key">{"".join(entries)}</ul>'
 
 
 def pixel_accuracy(predictions: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -286,5 +293,3 @@ def duration(seconds: float) -> str:
 
 def _section(heading: str, body: str) -> str:
     return f"<section><h2>{heading}</h2>{body}</section>" if body else ""
-
-

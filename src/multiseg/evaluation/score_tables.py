@@ -47,9 +47,7 @@ def scores_section(runs: Sequence[RunSummary], datasets: Sequence[str]) -> str:
 # Tables
 
 
-def _table(
-    runs: Sequence[RunSummary], groups: Sequence[RunGroup], datasets: Sequence[str], measure: Measure
-) -> str:
+def _table(runs: Sequence[RunSummary], groups: Sequence[RunGroup], datasets: Sequence[str], measure: Measure) -> str:
     """A row a run, a group, and where there are any gains to show what they are measured against."""
     singles = {name: single for name in datasets if (single := best_single(runs, name, measure))}
     alone = {name: single.score(name, measure) for name, single in singles.items()}
@@ -58,7 +56,8 @@ def _table(
     # a group of the same models says it already
     together = complete and not any(_names(group.runs) == _names(singles.values()) for group in groups)
     best_of = "the best model for each dataset alone" if several else "one model for each dataset"
-    rows = [{name: entry.score(name, measure) for name in datasets} for entry in (*runs, *groups)]
+    every: list[RunSummary | RunGroup] = [*runs, *groups]
+    rows = [{name: entry.score(name, measure) for name in datasets} for entry in every]
     rows += [alone] * together
     means = [sum(row.values()) / len(datasets) for row in rows]
     alone_mean = sum(alone.values()) / len(datasets) if complete else math.nan
@@ -192,7 +191,7 @@ def _panoptic(run: RunSummary, dataset: str) -> PanopticScores | None:
 
 def _cost_charts(runs: Sequence[RunSummary], groups: Sequence[RunGroup]) -> str:
     """For each set of datasets that several runs or groups can do, their mean scores against the images they saw."""
-    entries = [*(run for run in runs if run.several), *groups]
+    entries: list[RunSummary | RunGroup] = [*(run for run in runs if run.several), *groups]
     sets = list(dict.fromkeys(frozenset(entry.trained_on) for entry in entries))
     out = []
     for datasets in sets:
@@ -201,7 +200,7 @@ def _cost_charts(runs: Sequence[RunSummary], groups: Sequence[RunGroup]) -> str:
         lines = list(dict.fromkeys(map(_line_name, own)))
         if charts:
             keys = "".join(
-                f'<li class="run{place % COLORS}">{line_sample(Line(name, place, ()))}{escape(name)}</li>'
+                f'<li class="run run{place % COLORS}">{line_sample(Line(name, place, ()))}{escape(name)}</li>'
                 for place, name in enumerate(lines)
             )
             of = f" of {', '.join(sorted(datasets))}" if len(sets) > 1 else ""

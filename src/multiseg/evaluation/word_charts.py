@@ -78,8 +78,8 @@ def _picture(run: RunWords, title: str, marks: Sequence[Mark]) -> str:
 
 def _nearest(run: RunWords) -> str:
     said = (
-        "The nearest class of each other dataset, with the cosine between embeddings behind the adapter. Bold are those "
-        "that stand out among each other's neighbours. Every class has a nearest one."
+        "The nearest class of each other dataset, with the cosine between embeddings behind the adapter. Bold are "
+        "those that stand out among each other's neighbours. Every class has a nearest one."
     )
     if any(match.shared for own in run.matches.values() for match in own.values()):
         said += " Classes marked = have one name."
