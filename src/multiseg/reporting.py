@@ -194,11 +194,16 @@ def predict_samples(
                     for dataset, chosen in samples.items()
                     if dataset in predictor.taxonomies and predictor.taxonomies[dataset].names == chosen[0].space.names
                 }
+            except MultisegError as error:
+                failures.append(f"No predictions of {name}: {error}")
+                continue
+            finally:
+                advance(done)
+            try:
                 if seen := view_queries(predictor, name, samples):
                     queries.append(seen)
             except MultisegError as error:
-                failures.append(f"No predictions of {name}: {error}")
-            advance(done)
+                failures.append(f"No queries of {name}: {error}")
     return predictions, queries, failures
 
 

@@ -21,8 +21,9 @@ from multiseg.label_space import IGNORE, LabelSpace
 #: Longest side of the pictures, and of those of queries.
 _PICTURE_PX, _QUERY_PX = 320, 220
 _ALPHA = 0.65
-#: Outside a mask the image keeps so much of its brightness and has no colours.
-_DIMMED = 0.4
+#: Outside a mask the image is grey and fades to this brightness, of which so much is mixed in: what is inside stands out
+#: of dark images, too.
+_MIST, _MISTY = 225, 0.6
 _NO_QUERY = '<p class="muted small">No query has a mask with a pixel in it.</p>'
 
 Labels = NDArray[np.integer]
@@ -130,7 +131,7 @@ def strongest_queries(probabilities: Tensor, masks: Tensor, space: LabelSpace, c
 
 
 def mask_overlay(image: ArrayLike, mask: ArrayLike, color: tuple[int, int, int]) -> Image.Image:
-    """An image that is grey and dim outside a mask, and tinted and outlined inside.
+    """An image that is grey and pale outside a mask, and tinted and outlined inside.
 
     Args:
         image: (H, W, 3) uint8.
@@ -144,11 +145,11 @@ def mask_overlay(image: ArrayLike, mask: ArrayLike, color: tuple[int, int, int])
     if pixels.shape != (*inside.shape, 3):
         raise ValueError(f"the image is {pixels.shape}, but the mask {inside.shape}.")
     tint = np.asarray(color, np.float32)
-    grey = np.repeat(pixels.mean(2, keepdims=True), 3, 2) * _DIMMED
+    grey = (1 - _MISTY) * np.repeat(pixels.mean(2, keepdims=True), 3, 2) + _MISTY * _MIST
     out = np.where(inside[..., None], 0.5 * pixels + 0.5 * tint, grey)
     padded = np.pad(inside, 1)
     whole = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    out[inside & ~whole] = 0.4 * tint + 0.6 * 255
+    out[inside & ~whole] = 0.7 * tint
     return Image.fromarray(out.round().clip(0, 255).astype(np.uint8))
 
 

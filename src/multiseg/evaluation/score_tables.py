@@ -244,7 +244,7 @@ def rounded(count: int) -> str:
     """As 320, 12.8k or 2.56M."""
     for unit, factor in (("M", 10**6), ("k", 10**3)):
         if count >= factor:
-            return f"{count / factor:.3g}{unit}" if count < 1000 * factor else f"{count / factor:.0f}{unit}"
+            return f"{float(f'{count / factor:.3g}'):g}{unit}"
     return str(count)
 
 
