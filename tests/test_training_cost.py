@@ -6,7 +6,7 @@ ALTERNATING = "multiseg.loading.sampling.Alternating"
 
 
 def config(datasets=2, trainer=None, **data):
-    return {"data": {"datasets": dict.fromkeys(map(str, range(datasets)), {}), **data}, "trainer": trainer or {}}
+    return {"data": {"datasets": {str(number): {} for number in range(datasets)}, **data}, "trainer": trainer or {}}
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,10 @@ def config(datasets=2, trainer=None, **data):
         (config(2, batch_size=8, plan={"class_path": "multiseg.loading.sampling.Mixed", "init_args": {}}), 16),
         (config(3, batch_size=8, plan={"class_path": ALTERNATING}), 24),  # an update is a turn of each dataset
         (config(3, batch_size=8, plan={"class_path": ALTERNATING, "init_args": {"update": "batch"}}), 8),
-        (config(3, {"accumulate": 2}, batch_size=8, plan={"class_path": ALTERNATING, "init_args": {"interval": 5}}), 16),
+        (
+            config(3, {"accumulate": 2}, batch_size=8, plan={"class_path": ALTERNATING, "init_args": {"interval": 5}}),
+            16,
+        ),
         (config(3, batch_size=8, plan={"class_path": "mine.Plan"}), None),
         (config(3), None),
         ({}, None),

@@ -83,15 +83,21 @@ def panel(**changes):
 def pictures(section):
     """By their text: the pictures as arrays."""
     found = re.findall(r'<img src="data:image/jpeg;base64,(.*?)".*?alt="(.*?)"', section)
-    return {unescape(alt): np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int) for data, alt in found}
+    return {
+        unescape(alt): np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int) for data, alt in found
+    }
 
 
 def captions(section):
-    return [unescape(re.sub("<.*?>", " ", text)).strip() for text in re.findall("<figcaption>(.*?)</figcaption>", section)]
+    return [
+        unescape(re.sub("<.*?>", " ", text)).strip() for text in re.findall("<figcaption>(.*?)</figcaption>", section)
+    ]
 
 
 def keys(section):
-    return [re.findall(r"<li>.*?([\w ]+)(?:</b>)?</li>", key) for key in re.findall(r'<ul class="key">(.*?)</ul>', section)]
+    return [
+        re.findall(r"<li>.*?([\w ]+)(?:</b>)?</li>", key) for key in re.findall(r'<ul class="key">(.*?)</ul>', section)
+    ]
 
 
 def test_a_panel_has_image_truth_prediction_and_queries():
@@ -104,7 +110,10 @@ def test_a_panel_has_image_truth_prediction_and_queries():
     assert image.max() < 10
     assert truth[10, 30, 2] > 100 > 60 > truth[10, 30, 0] and prediction[10, 30, 0] > 100
     assert query[10, 10, 0] > 80 > 40 > query[10, 10, 1] and query[10, 30].min() > 100
-    assert captions(section)[:3] == ["image", "truth", "prediction"] and captions(section)[3].split() == ["road", "0.88"]
+    assert captions(section)[:3] == ["image", "truth", "prediction"] and captions(section)[3].split() == [
+        "road",
+        "0.88",
+    ]
     assert keys(section) == [["road", "car"]]
     assert "<h3>" not in section
 
@@ -137,7 +146,7 @@ def test_without_queries_the_panel_says_so_and_without_runs_there_is_no_section(
 
 
 def test_large_images_become_small_and_names_are_escaped():
-    evil = "<script>&\""
+    evil = '<script>&"'
     space = LabelSpace(evil, (LabelClass(evil, (0,), RED),))
     zeros = np.zeros((600, 900), np.int64)
     reading = Reading(space, zeros)

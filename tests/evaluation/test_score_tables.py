@@ -177,7 +177,15 @@ def test_each_set_of_datasets_has_charts_of_its_own():
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0"), (999, "999"), (1000, "1k"), (12_800, "12.8k"), (999_900, "1000k"), (2_560_000, "2.56M"), (3 * 10**9, "3000M")],
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1k"),
+        (12_800, "12.8k"),
+        (999_900, "1000k"),
+        (2_560_000, "2.56M"),
+        (3 * 10**9, "3000M"),
+    ],
 )
 def test_counts_are_rounded_for_reading(count, text):
     assert rounded(count) == text

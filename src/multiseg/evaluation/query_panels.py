@@ -21,8 +21,8 @@ from multiseg.label_space import IGNORE, LabelSpace
 #: Longest side of the pictures, and of those of queries.
 _PICTURE_PX, _QUERY_PX = 320, 220
 _ALPHA = 0.65
-#: Outside a mask the image is grey and fades to this brightness, of which so much is mixed in: what is inside stands out
-#: of dark images, too.
+#: Outside a mask the image is grey and mixed with this brightness, of which it takes so much: what is inside stands
+#: out of dark images, too.
 _MIST, _MISTY = 225, 0.6
 _NO_QUERY = '<p class="muted small">No query has a mask with a pixel in it.</p>'
 
