@@ -40,6 +40,7 @@ class StubPredictor:
     """Predicts class 0 of the datasets that the run was trained on."""
 
     made = 0
+    method = None  # it classifies no masks
 
     def __init__(self, spaces):
         self.taxonomies = spaces
@@ -199,6 +200,45 @@ def test_a_cdcl_run_beside_single_and_multi_head_ones(tmp_path, data_roots):
     assert "backbone.<wbr>features.<wbr>conv1.<wbr>6: norm of filters" in page
 
 
+def test_a_run_of_lmseg_has_queries_and_words_and_runs_on_one_dataset_each_stand_beside_it(
+    make_run, tmp_path, data_roots
+):
+    arguments = tiny_run.arguments(data_roots)
+    arguments = [*arguments[: arguments.index("--method.network.decoder.channels")], "--steps", "2", "--quiet"]
+    arguments += ["--method.network.decoder.channels", "16", "--method.network.decoder.groups", "4"]
+    decoder = "{queries: 6, layers: 2, width: 16, heads: 2, feedforward: 32}"
+    arguments += ["--method.mask_decoder", decoder, "--method.text", "{class_path: tiny_methods.TinyText}"]
+    words = RunFolder(tmp_path / "words")
+    assert main(["train", "lmseg", *arguments, "--run", str(words.path)]) == 0
+    write_report([make_run("t", "town"), make_run("p", "park"), words], tmp_path / "r.html", panels=3)
+    page = (tmp_path / "r.html").read_text()
+    assert "<p>M, one model each: t, p; cost is their sum.</p>" in page
+    assert "<td>8</td>" in page  # 2 updates of 2 images of 2 datasets
+    queries = page.split("<h2>Queries</h2>")[1].split("</section>")[0]
+    kinds = ("image with queries", "truth", "prediction")
+    assert [text for text in captions(queries) if text.endswith(kinds)] == [
+        f"{name} images/val/{key}: {kind}" for name in ("town", "park") for key in "01" for kind in kinds
+    ]
+    assert queries.count("by the words of park</figcaption>") == queries.count("by the words of town</figcaption>") == 2
+    section = page.split("<h2>Words</h2>")[1].split("</section>")[0]
+    assert section.count('<svg class="scatter"') == 2 and section.count("<table") == 2
+    words.model_path.write_text("{}")
+    write_report([words], tmp_path / "r.html", panels=1)
+    page = (tmp_path / "r.html").read_text()
+    assert "<p>No words of words: " in page and "<h2>Queries</h2>" not in page
+
+
+def test_a_model_whose_queries_cannot_be_shown_keeps_its_predictions(make_run, tmp_path, stub, monkeypatch):
+    def refuse(predictor, name, samples):
+        raise MultisegError("several views.")
+
+    monkeypatch.setattr(reporting, "view_queries", refuse)
+    write_report([make_run("t", "town")], tmp_path / "r.html", panels=1)
+    page = (tmp_path / "r.html").read_text()
+    assert "<p>No queries of t: several views.</p>" in page
+    assert captions(page)[-1] == "images/val/1: prediction of t"
+
+
 def test_the_command_prints_where_the_page_is(make_run, tmp_path, stub, capsys):
     run = make_run("t", "town")
     assert main(["report", str(run.path)]) == 0
@@ -225,7 +265,9 @@ def test_curves_leave_out_blanks_what_is_not_finite_and_a_cut_row(tmp_path):
 def test_scores_that_are_null_or_missing_are_nan():
     read = read_scores(json.loads('{"mIoU": null, "pixel_accuracy": 3, "absent": ["sky"]}'))
     assert math.isnan(read.miou) and math.isnan(read.mean_accuracy)
-    assert (read.pixel_accuracy, read.per_class, read.absent) == (3.0, {}, ("sky",))
+    assert (read.pixel_accuracy, read.per_class, read.absent, read.panoptic) == (3.0, {}, ("sky",), None)
+    judged = read_scores({"mIoU": 1.0, "PQ": 20.0, "PQ_stuff": None, "PQ_per_class": {"sky": {"PQ": 5.0}}}).panoptic
+    assert judged.all.pq == 20 and math.isnan(judged.stuff.pq) and judged.per_class["sky"].pq == 5
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 101, 1000])

@@ -196,7 +196,10 @@ class PlainProgress(Callback):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
         shown = "  ".join(
-            f"{k[4:]} {float(v):.1f}" for k, v in metrics.items() if k.startswith("val/") and k.endswith("mIoU")
+            f"{name[4:]} {float(metrics[name]):.1f}"
+            for kind in ("mIoU", "PQ")
+            for name in metrics
+            if name.startswith("val/") and name.endswith(kind)
         )
         if shown != "mIoU nan":  # of a method that predicts nothing
             _say(f"step {trainer.global_step}/{self.steps}  validation: {shown}")

@@ -170,7 +170,7 @@ def view_run(run: RunFolder, name: str, entries: Config) -> RunPrototypes:
         pixels, notes = _pixels(predictor, prototypes, entries)
         marks, clouds = _in_the_plane(prototypes, pixels)
     classes = {own.space.name: own.space.names for own in prototypes}
-    return RunPrototypes(name, classes, clouds, marks, _matches(compare_prototypes(prototypes)), tuple(notes))
+    return RunPrototypes(name, classes, clouds, marks, nearest_matches(compare_prototypes(prototypes)), tuple(notes))
 
 
 def _pixels(
@@ -239,7 +239,8 @@ def _labels_of(labels: Tensor, size: Sequence[int], embeddings: Tensor, stride: 
     return labels_at(resized, stride, (embeddings.shape[-2], embeddings.shape[-1]), IGNORE)
 
 
-def _matches(comparison: PrototypeComparison) -> Mapping[tuple[str, str], Mapping[str, Match]]:
+def nearest_matches(comparison: PrototypeComparison) -> Mapping[tuple[str, str], Mapping[str, Match]]:
+    """By dataset and class the nearest class of each other dataset."""
     relations = [suggestion.relation for suggestion in comparison.suggestions]
     suggested = {ends(fact) for relation in relations for fact in (relation, relation.turned())}
     matches: dict[tuple[str, str], dict[str, Match]] = {}

@@ -18,14 +18,21 @@ from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
 from multiseg.evaluation.embedding_charts import RunPrototypes
 from multiseg.evaluation.iou import Scores
-from multiseg.evaluation.report import Gallery, Panel, RunSummary, render_report
+from multiseg.evaluation.panoptic_quality import PanopticScores
+from multiseg.evaluation.query_panels import RunQueries
+from multiseg.evaluation.report import Gallery, Panel, render_report
+from multiseg.evaluation.run_summary import RunSummary
 from multiseg.evaluation.weight_charts import RunNorms
+from multiseg.evaluation.word_charts import RunWords
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.log import read_log
 from multiseg.norm_statistics import read_norms
 from multiseg.predictor import Predictor
 from multiseg.prototype_views import has_prototypes, view_run
+from multiseg.query_views import view_queries
 from multiseg.run_folder import RunFolder, write_text
+from multiseg.training_cost import images_per_update
+from multiseg.word_views import has_words, view_words
 
 
 def write_report(runs: Sequence[RunFolder], out: Path, title: str = "multiseg report", panels: int = 4) -> None:
@@ -46,11 +53,13 @@ def write_report(runs: Sequence[RunFolder], out: Path, title: str = "multiseg re
     entries = [dataset_entries(run) for run in runs]
     names = short_names([run.path for run in runs])
     summaries = [read_run(run, name, tuple(own)) for run, name, own in zip(runs, names, entries, strict=True)]
-    galleries, notes = make_galleries(dict(zip(names, runs, strict=True)), entries, panels)
-    norms, norm_notes = collect_norms(dict(zip(names, runs, strict=True)), entries)
-    prototypes = collect_prototypes(dict(zip(names, runs, strict=True)), entries)
+    by_name = dict(zip(names, runs, strict=True))
+    galleries, queries, notes = make_galleries(by_name, entries, panels)
+    norms, norm_notes = collect_norms(by_name, entries)
+    prototypes, words = collect_prototypes(by_name, entries), collect_words(by_name)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, render_report(title, summaries, galleries, notes, norms, norm_notes, prototypes))
+    page = render_report(title, summaries, galleries, notes, norms, norm_notes, prototypes, queries, words)
+    write_text(out, page)
 
 
 def dataset_entries(run: RunFolder) -> Config:
@@ -89,6 +98,7 @@ def read_run(run: RunFolder, name: str, trained_on: tuple[str, ...]) -> RunSumma
         path=os.fspath(run.path),
         config=run.config_path.read_text(encoding="utf-8"),
         trained_on=trained_on,
+        images=images_seen(run.read_config(), metrics.get("step")),
         method=metrics.get("method", ""),
         step=metrics.get("step"),
         seconds=metrics.get("seconds"),
@@ -98,11 +108,19 @@ def read_run(run: RunFolder, name: str, trained_on: tuple[str, ...]) -> RunSumma
     )
 
 
+def images_seen(config: Config, step: int | None) -> int | None:
+    """How many images a run has trained on, each as often as it has; None where it is not known."""
+    images = images_per_update(config)
+    return None if step is None or images is None else step * images
+
+
 def read_scores(entry: Mapping[str, Any]) -> Scores:
     """One dataset of a metrics.json; what it lacks is NaN."""
     keys = ("mIoU", "mean_accuracy", "pixel_accuracy")
     miou, mean_accuracy, pixel_accuracy = (math.nan if entry.get(key) is None else float(entry[key]) for key in keys)
-    return Scores(miou, mean_accuracy, pixel_accuracy, entry.get("per_class", {}), tuple(entry.get("absent", ())))
+    panoptic = PanopticScores.from_json(entry) if "PQ" in entry else None
+    absent = tuple(entry.get("absent", ()))
+    return Scores(miou, mean_accuracy, pixel_accuracy, entry.get("per_class", {}), absent, panoptic)
 
 
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
@@ -118,8 +136,9 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 def make_galleries(
     runs: Mapping[str, RunFolder], entries: Sequence[Config], panels: int
-) -> tuple[list[Gallery], list[str]]:
-    """Some images of every dataset, predicted by every run that knows its classes.
+) -> tuple[list[Gallery], list[RunQueries], list[str]]:
+    """Some images of every dataset, predicted by every run that knows its classes; fewer with the queries of runs that
+    have some.
 
     Args:
         runs: by the name they have on the page.
@@ -127,10 +146,10 @@ def make_galleries(
         panels: images of each dataset.
 
     Returns:
-        the galleries, and sentences on what they lack.
+        the galleries, the queries by run, and sentences on what they lack.
     """
     if panels < 1:
-        return [], []
+        return [], [], []
     first: Config = {}
     for name, entry in itertools.chain.from_iterable(own.items() for own in entries):
         first.setdefault(name, entry)
@@ -144,7 +163,7 @@ def make_galleries(
             datasets[name] = dataset
         except MultisegError as error:
             notes.append(f"No pictures of {name}: {error}")
-    predictions, failures = predict_samples(runs, samples)
+    predictions, queries, failures = predict_samples(runs, samples)
     galleries = []
     for name, dataset in datasets.items():
         made = {run: by_dataset[name] for run, by_dataset in predictions.items() if name in by_dataset}
@@ -153,18 +172,19 @@ def make_galleries(
             for index, s in enumerate(samples[name])
         ]
         galleries.append(Gallery(dataset.label_space, dataset.split, shown))
-    return galleries, notes + failures
+    return galleries, queries, notes + failures
 
 
 def predict_samples(
     runs: Mapping[str, RunFolder], samples: Mapping[str, Sequence[Sample]]
-) -> tuple[dict[str, dict[str, list[NDArray[Any]]]], list[str]]:
-    """Label maps of the images of each dataset by run and dataset, and sentences on runs that cannot predict.
+) -> tuple[dict[str, dict[str, list[NDArray[Any]]]], list[RunQueries], list[str]]:
+    """Label maps of the images of each dataset by run and dataset, the queries of runs that have some, and sentences on
+    runs that cannot predict.
 
     One model is in memory at a time.
     """
     predictions: dict[str, dict[str, list[NDArray[Any]]]] = {}
-    failures = []
+    queries, failures = [], []
     with progress_bar("pictures", len(runs)) as advance:
         for done, (name, run) in enumerate(runs.items() if samples else (), 1):
             try:
@@ -176,8 +196,15 @@ def predict_samples(
                 }
             except MultisegError as error:
                 failures.append(f"No predictions of {name}: {error}")
-            advance(done)
-    return predictions, failures
+                continue
+            finally:
+                advance(done)
+            try:
+                if seen := view_queries(predictor, name, samples):
+                    queries.append(seen)
+            except MultisegError as error:
+                failures.append(f"No queries of {name}: {error}")
+    return predictions, queries, failures
 
 
 def collect_norms(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> tuple[list[RunNorms], list[str]]:
@@ -216,6 +243,24 @@ def collect_prototypes(runs: Mapping[str, RunFolder], entries: Sequence[Config])
                 found.append(view_run(run, name, own))
             except MultisegError as error:
                 found.append(RunPrototypes(name, {}, (), (), {}, (f"No prototypes of {name}: {error}",)))
+            advance(done)
+    return found
+
+
+def collect_words(runs: Mapping[str, RunFolder]) -> list[RunWords]:
+    """The words of the models that know classes by them. One model is in memory at a time.
+
+    Args:
+        runs: by the name they have on the page.
+    """
+    found = []
+    with_some = [(name, run) for name, run in runs.items() if has_words(run.weights_path)]
+    with progress_bar("words", len(with_some)) as advance:
+        for done, (name, run) in enumerate(with_some, 1):
+            try:
+                found.append(view_words(run, name))
+            except MultisegError as error:
+                found.append(RunWords(name, {}, (), (), {}, (f"No words of {name}: {error}",)))
             advance(done)
     return found
 

@@ -151,3 +151,29 @@ def test_lines_of_one_colour_have_different_strokes_as_in_their_key():
     kinds = [kind for kind, _ in drawn if "line" in kind]
     assert len(set(kinds)) == 4
     assert all(f'class="{kind}"' in line_sample(line) for kind, line in zip(kinds, lines, strict=True))
+
+
+def test_titles_of_axes_stand_outside_the_plot():
+    plain = line_chart("t", [Line("a", 0, [(1, 2), (3, 4)])])
+    titled = line_chart("t", [Line("a", 0, [(1, 2), (3, 4)])], titles=("images <seen>", "mIoU, %"))
+    assert "images &lt;seen&gt;" in titled and "mIoU, %" in titled
+    left, top, width, height = map(float, re.search(r'viewBox="(.*?)"', titled)[1].split())
+    old = [*map(float, re.search(r'viewBox="(.*?)"', plain)[1].split())]
+    assert old[:2] == [0, 0] and left < 0 == top
+    assert (left + width, height > old[3]) == (old[2], True)
+    y = float(re.search(r'y="(\d+)" text-anchor="middle">images', titled)[1])
+    ticks_at = max(map(float, re.findall(r'y="([\d.]+)" text-anchor="middle">\d', titled)))
+    assert ticks_at + 10 < y < height
+
+
+def test_a_line_that_is_not_marked_has_no_dots_and_no_tooltip():
+    lines = [Line("mean", 0, [(1, 2), (3, 4)], marked=False), Line("run", 1, [(1, 2)])]
+    chart = line_chart("t", lines)
+    assert re.findall(r'class="dot (\w+)"', chart) == ["run1"]
+    assert "run: 2" in chart and "mean: " not in chart
+    assert 'class="line run0"' in chart
+
+
+def test_many_steps_are_written_short():
+    chart = line_chart("t", [Line("a", 0, [(1, 2), (40_000_000, 4)])])
+    assert re.findall(r'text-anchor="middle">(.*?)<', chart) == ["0", "10M", "20M", "30M", "40M"]

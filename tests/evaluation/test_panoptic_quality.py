@@ -1,3 +1,4 @@
+import json
 import math
 import os
 from pathlib import Path
@@ -16,7 +17,7 @@ from multiseg.batch import Segments
 from multiseg.datasets.coco_panoptic import COCOPanoptic
 from multiseg.datasets.panoptic import Panoptic
 from multiseg.evaluation import panoptic_quality
-from multiseg.evaluation.panoptic_quality import PanopticQuality, match_segments, panoptic_scores
+from multiseg.evaluation.panoptic_quality import PanopticQuality, PanopticScores, match_segments, panoptic_scores
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 
 VOID = IGNORE
@@ -313,3 +314,12 @@ def test_real_truth_against_itself_and_moved(split):
     perfect = panoptic_scores(itself.compute(), dataset.label_space)
     assert (perfect.all.pq, perfect.things.sq, perfect.stuff.rq) == (100, 100, 100)
     assert 20 < panoptic_scores(moved_total, dataset.label_space).all.pq < 90
+
+
+def test_scores_are_read_as_they_were_written() -> None:
+    sums = torch.tensor([[0.8, 1, 0, 1], [0, 0, 2, 0], [0, 0, 0, 0], [1.5, 2, 1, 0]], dtype=torch.float64)
+    written = panoptic_scores(sums, SPACE)
+    assert PanopticScores.from_json(json.loads(json.dumps({"mIoU": 1.0, **written.to_json()}))) == written
+    nothing = PanopticScores.from_json({"PQ": None})
+    assert math.isnan(nothing.all.pq) and math.isnan(nothing.things.sq)
+    assert (nothing.per_class, nothing.absent) == ({}, ())

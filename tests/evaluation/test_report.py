@@ -14,14 +14,11 @@ from multiseg.evaluation.iou import Scores
 from multiseg.evaluation.report import (
     Gallery,
     Panel,
-    RunSummary,
-    best_single,
     duration,
-    last_multi,
     pixel_accuracy,
     render_report,
-    with_colors,
 )
+from multiseg.evaluation.run_summary import RunSummary, best_single, last_multi, with_colors
 from multiseg.label_space import LabelClass, LabelSpace
 
 VOID = {"meta", "img", "wbr"}
@@ -96,7 +93,7 @@ def test_table_shows_scores_gains_and_the_best_in_bold():
         ["t", "Method", "45.0", "–", "–"],
         ["p", "Method", "–", "*60.0", "–"],
         ["both", "Method", "*49.0|+4.0", "59.8|−0.2", "*54.4|+1.9"],
-        ["one model for each dataset", "", "45.0", "60.0", "52.5"],
+        ["Method, one model each", "Method", "45.0", "60.0", "52.5"],
     ]
 
 

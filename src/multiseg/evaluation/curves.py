@@ -20,6 +20,8 @@ DASHES = ("", " dashed", " dotted", " dashdot")
 
 _WIDTH, _HEIGHT = 480, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 24
+#: Room for an axis's title.
+_TITLE = 18
 #: More points than that are averaged in bins: a chart half a thousand pixels wide shows no more.
 _MAX_POINTS = 150
 #: From this many points on a line is drawn smoothed, over what was logged.
@@ -36,12 +38,14 @@ class Line:
         color: of the run, 0, 1, …
         points: (step, value), steps ascending, values finite.
         dash: 0, 1, …, where several lines have the same colour.
+        marked: its points can be seen, where they are few, and are told under the pointer.
     """
 
     name: str
     color: int
     points: Points
     dash: int = 0
+    marked: bool = True
 
     @property
     def style(self) -> str:
@@ -56,6 +60,7 @@ def line_chart(
     axis: str = "step",
     smoothed: bool = True,
     logarithmic: bool = False,
+    titles: tuple[str, str] | None = None,
 ) -> str:
     """An SVG of values against steps; the values of a step are shown under the pointer.
 
@@ -66,6 +71,7 @@ def line_chart(
         axis: what a step is called under the pointer.
         smoothed: long lines are drawn smoothed, over what was logged.
         logarithmic: the value axis is; values are positive.
+        titles: of the step axis and of the value axis; drawn beside them.
     """
     if logarithmic:
         lines = [replace(line, points=[(step, math.log10(value)) for step, value in line.points]) for line in lines]
@@ -76,9 +82,10 @@ def line_chart(
     last_step = max(1.0, *(line.points[-1][0] for line in lines))
     plot = _Plot(last_step, y_ticks[0], y_ticks[-1], logarithmic)
     drawn = [_draw(plot, line, points) for line, points in zip(lines, main, strict=True)]
+    left, below = (_TITLE, _TITLE) if titles else (0, 0)
     return (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{_grid(plot, step_ticks(last_step), y_ticks)}"
+        f'<svg class="chart" viewBox="{-left} 0 {_WIDTH + left} {_HEIGHT + below}" role="img" '
+        f'aria-label="{escape(title)}">{_grid(plot, step_ticks(last_step), y_ticks)}{_axis_titles(plot, titles)}'
         f'<svg x="{_LEFT}" y="{_TOP - 3}" width="{plot.width + 6}" height="{plot.height + 6}" '
         f'viewBox="0 -3 {plot.width + 6} {plot.height + 6}">{"".join(drawn)}</svg>'
         f"{_hover(plot, lines, axis)}</svg>"
@@ -164,7 +171,7 @@ def _draw(plot: _Plot, line: Line, smoothed: Points) -> str:
     out = f'<polyline class="line {line.style}" points="{plot.path(smoothed)}"/>'
     if smoothed is not line.points:
         out = f'<polyline class="line raw {line.style}" points="{plot.path(line.points)}"/>{out}'
-    if len(line.points) <= _MAX_DOTS:
+    if line.marked and len(line.points) <= _MAX_DOTS:
         places = [(plot.x(step), plot.y(value)) for step, value in line.points]
         out += "".join(f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places)
     return out
@@ -182,14 +189,27 @@ def _grid(plot: _Plot, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> st
     return f'<g class="grid">{"".join(out)}</g>'
 
 
+def _axis_titles(plot: _Plot, titles: tuple[str, str] | None) -> str:
+    if titles is None:
+        return ""
+    of_steps, of_values = map(escape, titles)
+    x, y = _LEFT + plot.width / 2, _TOP + plot.height / 2
+    return (
+        f'<g class="grid"><text x="{x:.1f}" y="{_HEIGHT + _TITLE - 4}" text-anchor="middle">{of_steps}</text>'
+        f'<text x="0" y="{y:.1f}" text-anchor="middle" transform="rotate(-90 0 {y:.1f})">{of_values}</text></g>'
+    )
+
+
 def _steps(step: float) -> str:
+    if step >= 10_000_000:
+        return f"{step / 1_000_000:g}M"
     return f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
 
 
 def _hover(plot: _Plot, lines: Sequence[Line], axis: str) -> str:
     """Invisible bands, one a logged step, whose tooltips list every run's value there."""
     at: dict[float, list[str]] = {}
-    for line in lines:
+    for line in (line for line in lines if line.marked):
         for step, value in line.points:
             at.setdefault(step, []).append(f"{line.name}: {plot.told(value, 4)}")
     steps = sorted(at)

@@ -1,4 +1,4 @@
-"""Section of a report on prototypes: pictures of where they and pixels lie, and a table of which are near.
+"""Pictures of where classes and pixels are embedded, tables of which are near, and a section of a report on prototypes.
 
 Pictures are inline SVG, coloured by the page or by classes, so that they are right in light and dark, and without
 script.
@@ -20,7 +20,9 @@ from multiseg.evaluation.curves import COLORS
 
 _WIDTH, _HEIGHT = 960, 600
 _MARGIN = 40
-#: Half the height of a prototype's mark.
+#: So high for each mark, where there are many, for their names; and the highest.
+_HEIGHT_A_MARK, _HIGHEST = 7, 1500
+#: Half the height of a class's mark.
 _MARK = 6.5
 #: Of the names beside marks: height of a line, and the mean width of a letter.
 _LINE, _LETTER = 13.0, 6.4
@@ -34,8 +36,11 @@ _SHAPES = (
     "M0-7L7 5.5H-7z",
     "M0 7L-7-5.5H7z",
 )
-#: Of a prototype that several datasets share.
+#: Of a class that several datasets share.
 _STAR = "M0-8L2.2-2.7L7.6-2.5L3.4.9L4.9 6.3L0 3.2L-4.9 6.3L-3.4.9L-7.6-2.5L-2.2-2.7z"
+
+#: A table of more classes is folded up.
+_LONG_TABLE = 40
 
 #: A report with more runs than that has pictures of the first ones.
 _RUNS = 4
@@ -62,7 +67,7 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Mark:
-    """A prototype.
+    """A class: its prototype, or what its name means.
 
     Args:
         datasets: whose class it is; several where a union by name made theirs one.
@@ -79,13 +84,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Match:
-    """The nearest prototype of another dataset.
+    """The nearest class of another dataset.
 
     Args:
-        name: of its class.
+        name: of it.
         similarity: cosine.
         suggested: as the same, as each is the other's nearest and stands out.
-        shared: the two have one prototype.
+        shared: the two have one prototype, or one name.
     """
 
     name: str
@@ -197,7 +202,8 @@ def prototypes_section(runs: Sequence[RunPrototypes]) -> str:
     for run in runs[:_RUNS]:
         heading = f"<h3>{_breakable(run.run)}</h3>" if len(runs) > 1 else ""
         notes = "".join(f"<p>{escape(note)}</p>" for note in run.notes)
-        out.append(f"{heading}{notes}{_pictures(run)}{_tables(run)}")
+        tables = nearest_tables(run.classes, run.matches, "Nearest prototypes", _said_of_nearest(run))
+        out.append(f"{heading}{notes}{_pictures(run)}{tables}")
     if others := [run.run for run in runs[_RUNS:]]:
         out.append(f'<p class="muted small">Not drawn, since there are many: {escape(", ".join(others))}.</p>')
     return "".join(out)
@@ -210,20 +216,25 @@ def _pictures(run: RunPrototypes) -> str:
     if not run.marks:
         return ""
     datasets = list(run.classes)
-    canvas = _Canvas(run)
+    canvas = Canvas(datasets, run.marks, run.clouds)
     out = []
     if len(datasets) > 1:
-        keys = "".join(
-            f'<li class="run{place % COLORS}">{_sample(datasets, (name,), "--run")}{escape(name)}</li>'
-            for place, name in enumerate(datasets)
-        )
-        if any(len(mark.datasets) > 1 for mark in run.marks):
-            keys += f"<li>{_sample(datasets, datasets, '--muted')}of several datasets</li>"
         title = "Prototypes and pixels by dataset"
-        out.append(f'<h4>{title}</h4><ul class="key">{keys}</ul>{canvas.draw(title, by_class=False)}')
+        out.append(f"<h4>{title}</h4>{dataset_keys(datasets, run.marks)}{canvas.draw(title, by_class=False)}")
     title = "Prototypes and pixels by class"
     out.append(f"<h4>{title}</h4>{_class_keys(run)}{canvas.draw(title, by_class=True)}")
     return "".join(out)
+
+
+def dataset_keys(datasets: Sequence[str], marks: Sequence[Mark]) -> str:
+    """The mark of each dataset, and that of classes of several where there are any."""
+    keys = "".join(
+        f'<li class="run{place % COLORS}">{_sample(datasets, (name,), "--run")}{escape(name)}</li>'
+        for place, name in enumerate(datasets)
+    )
+    if any(len(mark.datasets) > 1 for mark in marks):
+        keys += f"<li>{_sample(datasets, datasets, '--muted')}of several datasets</li>"
+    return f'<ul class="key">{keys}</ul>'
 
 
 def _class_keys(run: RunPrototypes) -> str:
@@ -255,22 +266,24 @@ def _shape(datasets: Sequence[str], own: Sequence[str]) -> str:
     return _STAR if len(own) > 1 else _SHAPES[datasets.index(own[0]) % len(_SHAPES)]
 
 
-class _Canvas:
-    """From the plane to a picture, in which all marks and dots are.
+class Canvas:
+    """From the plane to a picture, in which all marks and dots are; of many marks a high one.
 
     Args:
-        run: with at least one mark.
+        datasets: which have a mark each.
+        marks: of classes; at least one.
+        clouds: of pixels.
     """
 
-    def __init__(self, run: RunPrototypes) -> None:
-        self.run = run
-        self.datasets = list(run.classes)
-        points = np.concatenate([[mark.place for mark in run.marks], *(cloud.places for cloud in run.clouds)])
+    def __init__(self, datasets: Sequence[str], marks: Sequence[Mark], clouds: Sequence[Cloud] = ()) -> None:
+        self.datasets, self.of_marks, self.clouds = list(datasets), marks, clouds
+        self.height = min(max(_HEIGHT, _HEIGHT_A_MARK * len(marks)), _HIGHEST)
+        points = np.concatenate([[mark.place for mark in marks], *(cloud.places for cloud in clouds)])
         low, high = points.min(0), points.max(0)
-        size = np.array([_WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN])
+        size = np.array([_WIDTH - 2 * _MARGIN, self.height - 2 * _MARGIN])
         self.low, self.scale = low, size / np.maximum(high - low, 1e-9)
-        self.marks = [self.at(np.array([mark.place]))[0] for mark in run.marks]
-        self.labels = place_labels([_shortened(mark.name) for mark in run.marks], self.marks)
+        self.marks = [self.at(np.array([mark.place]))[0] for mark in marks]
+        self.labels = place_labels([_shortened(mark.name) for mark in marks], self.marks, self.height)
 
     def at(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Shape: (N, 2) to (N, 2)."""
@@ -279,14 +292,14 @@ class _Canvas:
 
     def draw(self, title: str, by_class: bool) -> str:
         dots, marks, names = [], [], []
-        for cloud in self.run.clouds:
+        for cloud in self.clouds:
             path = "".join(f"M{x:.0f} {y:.0f}h0" for x, y in self.at(cloud.places))
             kind = self._color((cloud.dataset,))
             color = f' style="stroke:{_rgb(cloud.color)}"' if by_class else ""
             told = f"<title>{escape(cloud.dataset)}/{escape(cloud.name)}</title>"
             rim = f'<path class="rim" d="{path}"/>' if by_class else ""  # some class colours are as dark as the page
             dots.append(f'<g class="{kind}">{told}{rim}<path class="dots" d="{path}"{color}/></g>')
-        for mark, (x, y), label in zip(self.run.marks, self.marks, self.labels, strict=True):
+        for mark, (x, y), label in zip(self.of_marks, self.marks, self.labels, strict=True):
             color = f' style="fill:{_rgb(mark.color)}"' if by_class else ""
             told = escape(f"{' + '.join(mark.datasets)}: {mark.name}")
             shape = f'<path class="prototype {self._color(mark.datasets)}" d="{_shape(self.datasets, mark.datasets)}"'
@@ -294,7 +307,7 @@ class _Canvas:
             if label:
                 names.append(label.draw(_shortened(mark.name), x, y))
         return (
-            f'<svg class="scatter" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+            f'<svg class="scatter" viewBox="0 0 {_WIDTH} {self.height}" role="img" aria-label="{escape(title)}">'
             f"{''.join(dots)}{''.join(marks)}{''.join(names)}</svg>"
         )
 
@@ -325,19 +338,20 @@ class Label:
         return (f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{end:.1f}" y2="{middle:.1f}"/>' if self.led else "") + text
 
 
-def place_labels(names: Sequence[str], marks: Sequence[Sequence[float]]) -> list[Label | None]:
+def place_labels(names: Sequence[str], marks: Sequence[Sequence[float]], height: float = _HEIGHT) -> list[Label | None]:
     """A place for each name near its mark, on no other name and no mark; None where there is none.
 
     Args:
         names: to be written.
         marks: x and y of each one's mark.
+        height: of the picture.
     """
     taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in marks]
     placed: list[Label | None] = []
     for name, (x, y) in zip(names, marks, strict=True):
         width = _LETTER * len(name) + 4
         candidates = (Label(_box(x, y, width, *way), way[0], way[2] > 1) for way in _WAYS)
-        inside = (label for label in candidates if _is_inside(label.box))
+        inside = (label for label in candidates if _is_inside(label.box, height))
         found = next((label for label in inside if not any(_overlap(label.box, other) for other in taken)), None)
         placed.append(found)
         if found:
@@ -359,8 +373,8 @@ def _box(x: float, y: float, width: float, across: int, down: int, far: float) -
     return middle - width / 2, center - _LINE / 2, middle + width / 2, center + _LINE / 2
 
 
-def _is_inside(box: Sequence[float]) -> bool:
-    return box[0] >= 0 and box[1] >= 0 and box[2] <= _WIDTH and box[3] <= _HEIGHT
+def _is_inside(box: Sequence[float], height: float) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= _WIDTH and box[3] <= height
 
 
 def _overlap(first: Sequence[float], second: Sequence[float]) -> bool:
@@ -370,11 +384,7 @@ def _overlap(first: Sequence[float], second: Sequence[float]) -> bool:
 # Tables
 
 
-def _tables(run: RunPrototypes) -> str:
-    """For each dataset its classes with the nearest in each other one."""
-    datasets = [name for name in run.classes if any(dataset == name for dataset, _ in run.matches)]
-    if len(datasets) < 2:
-        return ""
+def _said_of_nearest(run: RunPrototypes) -> str:
     said = (
         "The nearest class of each other dataset, with the cosine between prototypes. How high a similarity is high "
         "differs from run to run, and every class has a nearest one. Bold are those that stand out among each other's "
@@ -382,15 +392,42 @@ def _tables(run: RunPrototypes) -> str:
     )
     if any(match.shared for own in run.matches.values() for match in own.values()):
         said += " Classes marked = are one class to the model, since it was told to unite names."
-    out = [f'<h4>Nearest prototypes</h4><p class="muted small">{said}</p>']
+    return said
+
+
+def nearest_tables(
+    classes: Mapping[str, Sequence[str]],
+    matches: Mapping[tuple[str, str], Mapping[str, Match]],
+    title: str,
+    said: str,
+) -> str:
+    """For each dataset its classes with the nearest in each other one; folded up where a dataset has many.
+
+    Args:
+        classes: names, by dataset.
+        matches: by dataset and class the nearest in each other dataset.
+        title: of the tables.
+        said: HTML, what they show.
+
+    Returns:
+        nothing where fewer than two datasets have any.
+    """
+    datasets = [name for name in classes if any(dataset == name for dataset, _ in matches)]
+    if len(datasets) < 2:
+        return ""
+    out = [f'<h4>{title}</h4><p class="muted small">{said}</p>']
     for dataset in datasets:
         others = [name for name in datasets if name != dataset]
         head = "".join(f'<th class="text">in {_breakable(name)}</th><th></th>' for name in others)
-        rows = "".join(_row(name, run.matches.get((dataset, name)), others) for name in run.classes[dataset])
-        out.append(
+        rows = "".join(_row(name, matches.get((dataset, name)), others) for name in classes[dataset])
+        table = (
             f'<div class="scroll"><table><thead><tr><th>{_breakable(dataset)}</th>{head}</tr></thead>'
             f"<tbody>{rows}</tbody></table></div>"
         )
+        if len(classes[dataset]) > _LONG_TABLE:
+            summary = f"{escape(dataset)}: {len(classes[dataset])} classes"
+            table = f"<details><summary>{summary}</summary>{table}</details>"
+        out.append(table)
     return "".join(out)
 
 

@@ -60,9 +60,7 @@ def segments_from_queries(
     ids = torch.full(size, IGNORE, dtype=torch.int16)
     if not len(sure):
         return Segments(tv_tensors.Mask(ids), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
-    full = [max(length, round(length / share)) for length, share in zip(size, covered, strict=True)]
-    masks = F.interpolate(mask_logits[kept][None].float(), full, mode="bilinear", align_corners=False)[0]
-    masks = masks[:, : size[0], : size[1]].sigmoid()
+    masks = masks_at(mask_logits[kept], size, covered)
     own = (masks >= 0.5).flatten(1).sum(1)
     owner = (sure[:, None, None] * masks).argmax(0)
     won = torch.bincount(owner.flatten(), minlength=len(sure))
@@ -77,3 +75,19 @@ def segments_from_queries(
     found[numbers[stays]] = classes[stays]
     ids = numbers[owner].to(torch.int16).cpu()
     return Segments(tv_tensors.Mask(ids), found.cpu(), torch.zeros(len(keys), dtype=torch.bool))
+
+
+def masks_at(mask_logits: Tensor, size: tuple[int, int], covered: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """Probabilities of masks at the size of an image, without the network's padding.
+
+    Args:
+        mask_logits: (N, h, w).
+        size: (H, W) of the result.
+        covered: which share of the mask's height and width the image takes.
+
+    Returns:
+        (N, H, W) float32.
+    """
+    full = [max(length, round(length / share)) for length, share in zip(size, covered, strict=True)]
+    masks = F.interpolate(mask_logits[None].float(), full, mode="bilinear", align_corners=False)[0]
+    return masks[:, : size[0], : size[1]].sigmoid()

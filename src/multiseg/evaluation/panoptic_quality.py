@@ -11,6 +11,7 @@ a match and FN true ones. What void and crowds change is as in section 4.1 and i
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +161,12 @@ class Quality:
         values = {"PQ": self.pq, "SQ": self.sq, "RQ": self.rq}
         return {name + suffix: None if math.isnan(value) else value for name, value in values.items()}
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any], suffix: str = "") -> Quality:
+        """What `to_json` gave; what is missing is NaN."""
+        known = [entry.get(name + suffix) for name in ("PQ", "SQ", "RQ")]
+        return cls(*(math.nan if value is None else float(value) for value in known))
+
 
 @dataclass(frozen=True)
 class PanopticScores:
@@ -190,6 +197,13 @@ class PanopticScores:
             "PQ_per_class": {name: quality.to_json() for name, quality in self.per_class.items()},
             "PQ_absent": list(self.absent),
         }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> PanopticScores:
+        """What `to_json` gave, among other things; what is missing is NaN."""
+        per_class = {name: Quality.from_json(own) for name, own in entry.get("PQ_per_class", {}).items()}
+        of_all, things, stuff = (Quality.from_json(entry, suffix) for suffix in ("", "_things", "_stuff"))
+        return cls(of_all, things, stuff, per_class, tuple(entry.get("PQ_absent", ())))
 
 
 def panoptic_scores(sums: Tensor, space: LabelSpace) -> PanopticScores:

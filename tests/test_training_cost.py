@@ -1,0 +1,44 @@
+import pytest
+
+from multiseg.training_cost import images_per_update
+
+ALTERNATING = "multiseg.loading.sampling.Alternating"
+
+
+def config(datasets=2, trainer=None, **data):
+    return {"data": {"datasets": {str(number): {} for number in range(datasets)}, **data}, "trainer": trainer or {}}
+
+
+@pytest.mark.parametrize(
+    ("given", "images"),
+    [
+        (config(1, batch_size=8), 8),
+        (config(3, batch_size=8), 24),
+        (config(3, batch_size=8, total_batch_size=None, plan=None), 24),
+        (config(3, batch_size=8, total_batch_size=16), 16),
+        (config(3, {"accumulate": 4}, batch_size=8, total_batch_size=16), 64),
+        (config(2, batch_size=8, plan={"class_path": "multiseg.loading.sampling.Mixed", "init_args": {}}), 16),
+        (config(3, batch_size=8, plan={"class_path": ALTERNATING}), 24),  # an update is a turn of each dataset
+        (config(3, batch_size=8, plan={"class_path": ALTERNATING, "init_args": {"update": "batch"}}), 8),
+        (
+            config(3, {"accumulate": 2}, batch_size=8, plan={"class_path": ALTERNATING, "init_args": {"interval": 5}}),
+            16,
+        ),
+        (config(3, batch_size=8, plan={"class_path": "mine.Plan"}), None),
+        (config(3), None),
+        ({}, None),
+        ({"data": None}, None),
+    ],
+)
+def test_images_of_an_update(given, images):
+    assert images_per_update(given) == images
+
+
+def test_it_is_what_the_data_module_draws(data_roots):
+    from multiseg.loading.datamodule import DataModule, DatasetEntry
+    from multiseg.loading.sampling import Alternating
+
+    entries = {name: DatasetEntry(root=str(root)) for name, root in data_roots.items()}
+    for plan, written in ((None, None), (Alternating(), {"class_path": ALTERNATING})):
+        data = DataModule(entries, plan=plan, batch_size=4)
+        assert images_per_update(config(2, batch_size=4, plan=written)) == data.batch_size * data.turns
