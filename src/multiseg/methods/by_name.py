@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from multiseg.label_space import IGNORE, LabelSpace, union_by_name
-from multiseg.methods.base import SegmentationMethod
+from multiseg.label_space import LabelSpace, union_by_name
+from multiseg.methods.base import SegmentationMethod, UnionTables
 from multiseg.networks.pixel_classifier import PixelClassifier
 from multiseg.networks.segmentation_network import Features, SegmentationNetwork
 
@@ -28,10 +27,8 @@ class ByName(SegmentationMethod):
 
     def __init__(self, spaces: list[LabelSpace], network: SegmentationNetwork, **common: Any) -> None:
         super().__init__(spaces, network, **common)
-        self.union = union_by_name(spaces)
+        self.union = UnionTables(union_by_name(spaces))
         self.classifier = PixelClassifier(network, len(self.union.space))
-        for name, table in self.union.tables.items():  # the last entry serves IGNORE = -1
-            self.register_buffer(f"table_{name}", torch.tensor([*table, IGNORE]), persistent=False)
 
     @property
     def taxonomies(self) -> Mapping[str, LabelSpace]:
@@ -39,13 +36,10 @@ class ByName(SegmentationMethod):
 
     def targets(self, labels: Tensor, dataset: str) -> Tensor:
         """To union ids."""
-        return self._table(dataset)[labels]
+        return self.union.to_union(labels, dataset)
 
     def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
         logits: list[Tensor] = self.classifier(features, rows)
         if self.training or taxonomy == self.union.space.name:
             return logits
-        return [entry[:, self._table(taxonomy)[:-1]] for entry in logits]
-
-    def _table(self, dataset: str) -> Tensor:
-        return self.get_buffer(f"table_{dataset}")
+        return [entry[:, self.union.classes(taxonomy)] for entry in logits]

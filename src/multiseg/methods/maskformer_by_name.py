@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multiseg.label_space import IGNORE, LabelSpace, union_by_name
-from multiseg.methods.base import MaskMethod
+from multiseg.label_space import LabelSpace, union_by_name
+from multiseg.methods.base import MaskMethod, UnionTables
 from multiseg.networks.mask_decoder import Words
 from multiseg.networks.segmentation_network import SegmentationNetwork
 
@@ -27,10 +27,8 @@ class MaskFormerByName(MaskMethod):
 
     def __init__(self, spaces: list[LabelSpace], network: SegmentationNetwork, **common: Any) -> None:
         super().__init__(spaces, network, **common)
-        self.union = union_by_name(spaces)
+        self.union = UnionTables(union_by_name(spaces))
         self.classifier = nn.Linear(self.width, len(self.union.space) + 1)
-        for name, table in self.union.tables.items():  # the last entry serves IGNORE = -1
-            self.register_buffer(f"table_{name}", torch.tensor([*table, IGNORE]), persistent=False)
 
     @property
     def taxonomies(self) -> Mapping[str, LabelSpace]:
@@ -38,7 +36,7 @@ class MaskFormerByName(MaskMethod):
 
     def targets(self, labels: Tensor, dataset: str) -> Tensor:
         """To union ids."""
-        return self._table(dataset)[labels]
+        return self.union.to_union(labels, dataset)
 
     def target_classes(self, dataset: str) -> int:
         return len(self.union.space)
@@ -47,8 +45,5 @@ class MaskFormerByName(MaskMethod):
         logits: Tensor = self.classifier(queries)
         if self.training or datasets[0] == self.union.space.name:
             return logits
-        own = self._table(datasets[0])
-        return logits[..., torch.where(own == IGNORE, len(self.union.space), own)]  # "no object" stays last
-
-    def _table(self, dataset: str) -> Tensor:
-        return self.get_buffer(f"table_{dataset}")
+        own = logits[..., self.union.classes(datasets[0])]
+        return torch.cat([own, logits[..., -1:]], -1)  # "no object" stays last

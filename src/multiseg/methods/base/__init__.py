@@ -2,5 +2,6 @@
 
 from multiseg.methods.base.mask_method import MaskMethod
 from multiseg.methods.base.segmentation_method import Inference, SegmentationMethod
+from multiseg.methods.base.union_tables import UnionTables
 
-__all__ = ["Inference", "MaskMethod", "SegmentationMethod"]
+__all__ = ["Inference", "MaskMethod", "SegmentationMethod", "UnionTables"]
