@@ -10,10 +10,10 @@ import inspect
 import re
 from argparse import ArgumentError
 from copy import deepcopy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -221,7 +221,10 @@ def explain(message: str) -> str:
         r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", message
     ):
         place, (option, *below) = match[2] or key, (match[1] or match[3]).split(".")
-        valid = _options(class_path) if match[1] and class_path else _group_options(place)
+        if class_path and match[2]:  # settings that an argument of a class consists of
+            place, valid = f"{key}.{place}", _settings(class_path, place)
+        else:
+            valid = _options(class_path) if class_path else _group_options(place)
         if option in valid and below:  # the fault lies deeper
             place, option = ".".join([place, option, *below[:-1]]), below[-1]
             valid = _group_options(place)
@@ -255,6 +258,16 @@ def _options(class_path: str) -> list[str]:
                 if name not in ("self", "spaces", "in_channels", "strides")
             ]
     return [name for name in names if name not in ("common", "args", "kwargs")]
+
+
+def _settings(class_path: str, argument: str) -> list[str]:
+    """Names of the fields of an argument that is a dataclass, of a class or one of its bases."""
+    for entry in inspect.getmro(resolve_name(class_path)):
+        kind = get_type_hints(vars(entry)["__init__"]).get(argument) if "__init__" in vars(entry) else None
+        if kind is not None:
+            kinds = [part for part in (kind, *get_args(kind)) if is_dataclass(part)]
+            return [field.name for part in kinds for field in fields(part)]
+    return []
 
 
 def _group_options(place: str) -> list[str]:

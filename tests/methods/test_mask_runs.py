@@ -165,6 +165,23 @@ def test_segments_are_wanted_of_datasets_that_have_them(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method.mask_decoder.querys", "3"], "method.mask_decoder has no key 'querys'; did you mean 'queries'?"),
+        (["--method.mask_decoder.heads", "3"], "a width of 16 does not divide into 3 heads"),
+        (["--method.thresholds.confidence", "2"], "confidence must lie in 0..1, not 2.0"),
+        (["--method.text.source", "nowhere/at/all"], "text encoder 'nowhere/at/all': there is no such folder"),
+    ],
+)
+def test_wrong_settings(
+    options: list[str], message: str, data_roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command("train", "lmseg", *small(data_roots), *options, "--run", tmp_path / "run") == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "run").exists()
+
+
 def test_resuming_ends_the_same(
     words_run: Path, data_roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

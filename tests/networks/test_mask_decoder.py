@@ -119,5 +119,7 @@ def test_only_the_last_layer_unless_all_are_wanted() -> None:
 def test_refusals() -> None:
     with pytest.raises(MultisegError, match="queries must be at least 1, not 0"):
         MaskDecoderSettings(queries=0)
-    with pytest.raises(MultisegError, match="a width of 30 divides neither"):
+    with pytest.raises(MultisegError, match="a width of 30 does not divide into 4 heads"):
         MaskDecoderSettings(width=30, heads=4)
+    with pytest.raises(MultisegError, match="does not divide into 4 parts"):
+        MaskDecoderSettings(width=30, heads=3)

@@ -45,8 +45,9 @@ class MaskDecoderSettings:
         for key in ("queries", "layers", "width", "heads", "feedforward"):
             if getattr(self, key) < 1:
                 raise MultisegError(f"mask decoder: {key} must be at least 1, not {getattr(self, key)}.")
-        if self.width % self.heads or self.width % 4:
-            raise MultisegError(f"mask decoder: a width of {self.width} divides neither into {self.heads} heads nor 4.")
+        for divisor, what in ((self.heads, "heads"), (4, "parts, sine and cosine of two directions")):
+            if self.width % divisor:
+                raise MultisegError(f"mask decoder: a width of {self.width} does not divide into {divisor} {what}.")
 
 
 class Words(NamedTuple):
