@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ from recipe_headers import command_of, composition_of
 RECIPES = shipped_recipes()
 
 
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each tiny dataset is written once, for all recipes."""
+    return tmp_path_factory.mktemp("trees")
+
+
 def composed(path: Path, folder: Path) -> dict[str, Any]:
     """What the command of a recipe composes, with every dataset replaced by a tiny one."""
     composition = composition_of(path)
@@ -27,7 +34,12 @@ def composed(path: Path, folder: Path) -> dict[str, Any]:
 
 def tiny(name: str, reader: str | None, folder: Path) -> str:
     reader = reader or (name if fake_trees.has_writer(name) else "folder")
-    return f"{name}:{reader}={fake_trees.write(reader, folder / name)}"
+    return f"{name}:{reader}={tree(reader, folder / reader / name)}"
+
+
+@cache
+def tree(reader: str, root: Path) -> Path:
+    return fake_trees.write(reader, root)
 
 
 def random_weights(config: Any) -> Any:
@@ -56,17 +68,17 @@ def test_the_header_states_purpose_and_command(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_its_command_resolves_and_resolving_again_changes_nothing(name, tmp_path):
-    once = resolve(composed(RECIPES[name], tmp_path))
+def test_its_command_resolves_and_resolving_again_changes_nothing(name, trees):
+    once = resolve(composed(RECIPES[name], trees))
     assert resolve(once) == once
     assert set(once) == {"data", "method", "init", "trainer"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_its_command_builds(name, tmp_path):
+def test_its_command_builds(name, trees):
     # rows of papers without drawing weights or taking memory: there are many, and a bank of prototypes has gigabytes
     with torch.device("meta" if "/" in name else "cpu"):
-        experiment = build(composed(RECIPES[name], tmp_path))
+        experiment = build(composed(RECIPES[name], trees))
     trained_on = {space.name for space in experiment.data.spaces}
     assert set(experiment.method.spaces) == trained_on
     # a union has classes, but only its own datasets are judged; self-supervised pretraining has none
