@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multiseg.batch import Segments
+from multiseg.batch import Batch, Segments
 from multiseg.datasets import SegmentationDataset
+from multiseg.datasets.base import PanopticDataset
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.evaluation.flops import count_multiply_adds
 from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
@@ -150,16 +151,9 @@ class Predictor:
                 f"the model has batch norms of each training dataset, none of '{dataset.name}': choose with `norms`."
             )
         pipeline = pipeline or Pipeline(long_side=self.model.input_size(predicted.name).long_side)
-        space = dataset.label_space
-        unreached = remapping.unreached if remapping else ()
-        kept = torch.tensor(
-            [IGNORE if name in unreached else index for index, name in enumerate(space.names)] + [IGNORE]
-        )
-        # a predicted class that maps to none becomes an extra column: wrong for every true class
-        moved = torch.tensor([len(space) if to == IGNORE else to for to in remapping.table]) if remapping else None
-        matrix = ConfusionMatrix(len(space) + (moved is not None)).to(self.device)
         # segments of other classes would first have to be made those of the dataset
-        quality = PanopticQuality(len(space)) if self.method.panoptic and remapping is None else None
+        by_segments = self.method.panoptic and remapping is None and isinstance(dataset, PanopticDataset)
+        judge = _Judge(dataset.label_space, remapping, by_segments, self.device)
         self.norms_used.clear()
         gflops = math.nan
         for batches in evaluation_loader(
@@ -167,28 +161,18 @@ class Predictor:
         ):
             for batch in batches:
                 on_device = batch.to(self.device)
+                size = batch.labels.shape[-2:]
                 if math.isnan(gflops):
                     gflops = self.gflops(batch.images.shape[-2:], predicted.name)
-                truth = [segments for segments in batch.segments if segments is not None] if quality else []
-                predictions, segments = self._predict(
-                    on_device.images, batch.labels.shape[-2:], predicted.name, dataset.name, segments=bool(truth)
-                )
-                for key, true, own in zip(batch.keys, truth, segments, strict=False):
-                    assert quality is not None
-                    quality.update(true, own)
+                labels, segments = self._predict(on_device.images, size, predicted.name, dataset.name, by_segments)
+                judge.update(on_device, labels, segments)
+                for key, own in zip(batch.keys, segments, strict=False):  # there are none, or one for each
                     if found:
                         found(key, own)
-                if moved is not None:
-                    predictions = moved.to(self.device)[predictions]
-                matrix.update(predictions, kept.to(self.device)[on_device.labels])
                 if progress:
                     progress(len(batch))
-        result = _scores(matrix, space, unreached)
-        if quality is not None and (sums := quality.compute()).any():
-            result = replace(result, panoptic=panoptic_scores(sums, space))
-        return Evaluation(
-            dataset.name, dataset.split, predicted.name, unreached, result, gflops, dict(self.norms_used.most_common())
-        )
+        norms = dict(self.norms_used.most_common())
+        return Evaluation(dataset.name, dataset.split, predicted.name, judge.unreached, judge.scores(), gflops, norms)
 
     @torch.no_grad()
     def predict_in_all(self, images: Tensor, dataset: str, taxonomies: Iterable[str]) -> dict[str, Tensor]:
@@ -311,10 +295,48 @@ class Evaluation:
         }
 
 
-def _scores(matrix: ConfusionMatrix, space: LabelSpace, unreached: Sequence[str]) -> Scores:
-    counts = matrix.compute()
-    if counts.shape[0] == len(space):
-        return scores(counts, space.names)
-    outside = "(none of them)"  # predictions that map to no class of the dataset
-    result = scores(counts, (*space.names, outside))
-    return replace(result, absent=tuple(name for name in result.absent if name not in (outside, *unreached)))
+class _Judge:
+    """Counts what predictions on a dataset are worth.
+
+    Args:
+        space: of the dataset.
+        remapping: from the predicted classes, where they are not the dataset's.
+        by_segments: whether segments are judged, too.
+        device: of the predictions.
+    """
+
+    def __init__(self, space: LabelSpace, remapping: Remapping | None, by_segments: bool, device: torch.device) -> None:
+        self.space = space
+        self.unreached = remapping.unreached if remapping else ()
+        kept = [IGNORE if name in self.unreached else index for index, name in enumerate(space.names)]
+        self.kept = torch.tensor([*kept, IGNORE], device=device)  # the last entry serves IGNORE = -1
+        # a predicted class that maps to none becomes an extra column: wrong for every true class
+        moved = [len(space) if to == IGNORE else to for to in remapping.table] if remapping else None
+        self.moved = None if moved is None else torch.tensor(moved, device=device)
+        self.matrix = ConfusionMatrix(len(space) + (moved is not None)).to(device)
+        self.quality = PanopticQuality(len(space)) if by_segments else None
+
+    def update(self, batch: Batch, labels: Tensor, segments: Sequence[Segments]) -> None:
+        """
+        Args:
+            batch: the truth.
+            labels: predicted, (B, H, W) int64.
+            segments: predicted, of each image; none where they are not judged.
+        """
+        self.matrix.update(labels if self.moved is None else self.moved[labels], self.kept[batch.labels])
+        if self.quality is not None:
+            for true, predicted in zip(batch.segments, segments, strict=True):
+                assert true is not None
+                self.quality.update(true, predicted)
+
+    def scores(self) -> Scores:
+        counts = self.matrix.compute()
+        if counts.shape[0] > len(self.space):
+            outside = "(none of them)"  # predictions that map to no class of the dataset
+            result = scores(counts, (*self.space.names, outside))
+            left_out = (outside, *self.unreached)
+            return replace(result, absent=tuple(name for name in result.absent if name not in left_out))
+        result = scores(counts, self.space.names)
+        if self.quality is None:
+            return result
+        return replace(result, panoptic=panoptic_scores(self.quality.compute(), self.space))

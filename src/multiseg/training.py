@@ -23,7 +23,7 @@ from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, Plain
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
 from multiseg.datasets import all_readers
-from multiseg.datasets.base.dataset import PanopticDataset
+from multiseg.datasets.base import PanopticDataset
 from multiseg.errors import MultisegError
 from multiseg.evaluation.iou import means
 from multiseg.inspection.checking import check_dataset

@@ -57,7 +57,8 @@ class MaskMethod(SegmentationMethod):
         own_thresholds: of the datasets, by name, that want others.
 
     Raises:
-        MultisegError: the network has an auxiliary head, or thresholds are those of no dataset.
+        MultisegError: the network has an auxiliary head, a weight is not positive, or thresholds are those of no
+            dataset.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class MaskMethod(SegmentationMethod):
         for name in self.own_thresholds:
             if name not in self.spaces:
                 raise MultisegError(f"own_thresholds names '{name}', which is none of the datasets.")
+        if min(no_object_weight, focal_weight, dice_weight) <= 0:
+            raise MultisegError("the weights of no object, of the focal and of the dice loss must be positive.")
         self.best_by = "val/PQ" if panoptic else "val/mIoU"
         self.qualities: dict[str, PanopticQuality] = {}
 
