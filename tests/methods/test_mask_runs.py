@@ -98,6 +98,8 @@ def test_any_words(
     assert run_command(*command) == 0
     (entry,) = json.loads(capsys.readouterr().out).values()
     assert set(entry["shares"]) <= {"ship", "car", "road"}
+    overlay = Image.open(entry["overlay"])
+    assert overlay.width > 64  # with a key
     labels = np.asarray(Image.open(entry["labels"]))
     assert labels.shape == (48, 64) and labels.max() <= 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from multiseg.datasets import SegmentationDataset
 from multiseg.datasets.base.colors import numbered_color
@@ -36,10 +37,12 @@ def add_typed(predictor: Predictor, typed: str, things: str | None = None) -> st
         if same_name(name) not in map(same_name, first):
             raise MultisegError(f"--things: '{name.strip()}' is none of the classes {', '.join(first)}.")
     colors = _colors(predictor)
+    taken = {colors[key] for key in map(same_name, first) if key in colors}
+    unused = (color for color in map(numbered_color, count(1)) if color not in taken)
     classes = []
     for place, name in enumerate(first):
         key = same_name(name)
-        classes.append(LabelClass(name, (place,), colors.get(key, numbered_color(place + 1)), key in countable))
+        classes.append(LabelClass(name, (place,), colors.get(key) or next(unused), key in countable))
     predictor.method.add_taxonomy(LabelSpace(TYPED, tuple(classes)), dict(zip(first, names, strict=True)))
     return TYPED
 
