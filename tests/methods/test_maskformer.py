@@ -158,6 +158,10 @@ def test_own_thresholds_and_refusals() -> None:
         method.predict_segments(images, (64, 96), "town")
     with pytest.raises(MultisegError, match="own_thresholds names 'twon'"):
         make_masks(MaskFormer, own_thresholds={"twon": always})
+    with pytest.raises(MultisegError, match="MaskFormer has no words to guide queries by"):
+        make_masks(MaskFormer, guided=True)
+    with pytest.raises(MultisegError, match="must be positive"):
+        make_masks(MaskFormer, no_object_weight=0.0)
     with pytest.raises(MultisegError, match="confidence must lie in"):
         PanopticThresholds(confidence=1.5)
 

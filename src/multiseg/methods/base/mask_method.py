@@ -55,6 +55,7 @@ class MaskMethod(SegmentationMethod):
         no_object_weight: of "no object" in L_cl.
         thresholds: of panoptic predictions.
         own_thresholds: of the datasets, by name, that want others.
+        guided: queries attend to `words`; for methods that have any.
 
     Raises:
         MultisegError: the network has an auxiliary head, a weight is not positive, or thresholds are those of no
@@ -78,6 +79,8 @@ class MaskMethod(SegmentationMethod):
         super().__init__(spaces, network, **common)
         if network.auxiliary is not None:
             raise MultisegError("mask classification has no auxiliary head: set method.network.auxiliary to null.")
+        if guided and type(self).words is MaskMethod.words:
+            raise MultisegError(f"{type(self).__name__} has no words to guide queries by: leave `guided` out.")
         self.mask_decoder = MaskDecoder(network.backbone.channels[-1], network.channels, mask_decoder, guided)
         self.width, self.queries = mask_decoder.width, mask_decoder.queries
         self.panoptic = panoptic
