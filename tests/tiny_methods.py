@@ -103,7 +103,7 @@ def make(
     network = SegmentationNetwork(
         Backbone("test_resnet"),
         partial(PyramidPooling, channels=16, bins=[1, 2], dropout=0.0),
-        None if kind.views_wanted else partial(AuxiliaryHead, channels=16, dropout=0.0),
+        None if kind.trains_on != "crops" else partial(AuxiliaryHead, channels=16, dropout=0.0),
     )
     method = kind(
         spaces or ([TOWN] if kind is Supervised else [TOWN, PARK]),

@@ -1,5 +1,5 @@
 """What travels from a dataset to a method: `Sample` for one image, `Batch` for many; in pretraining `Views` and
-`ViewBatch`.
+`ViewBatch`, in M&M tuning `Patches` and `PatchBatch`.
 
 Both carry their label spaces, so that one batch can hold images of datasets whose ids mean different things.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -211,6 +211,63 @@ class ViewBatch:
     def _each(self, method: str, *arguments: Any) -> ViewBatch:
         first, second = (getattr(view, method)(*arguments) for view in (self.first, self.second))
         return ViewBatch(first, second, getattr(self.mixed, method)(*arguments) if self.mixed else None)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches of an image, each of the class of its central pixel (Mix-and-Match tuning, "mix").
+
+    Args:
+        images: (P, 3, h, w) uint8, all of one size.
+        labels: (P,) int64 contiguous ids of `space`; `IGNORE` where an image has no label at all.
+        lots: (P, 3) float32 in [0, 1): what the choices of each patch in a graph are drawn by. They travel with it, so
+            that the graph does not depend on how many processes share a batch.
+        space: of the image's dataset.
+        key: of the image.
+    """
+
+    images: Tensor
+    labels: Tensor
+    lots: Tensor
+    space: LabelSpace
+    key: str
+
+
+@dataclass(frozen=True)
+class PatchBatch:
+    """Patches of B images, P of each.
+
+    Args:
+        images: (B, P, 3, h, w) uint8.
+        labels: (B, P) int64; see `Patches`.
+        lots: (B, P, 3) float32.
+        spaces: B label spaces.
+        keys: B image keys.
+    """
+
+    images: Tensor
+    labels: Tensor
+    lots: Tensor
+    spaces: tuple[LabelSpace, ...]
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.spaces)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PatchBatch:
+        moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in self._tensors}
+        return replace(self, **moved)
+
+    def pin_memory(self) -> PatchBatch:
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in self._tensors})
+
+    _tensors: ClassVar[tuple[str, ...]] = ("images", "labels", "lots")
+
+
+def collate_patches(samples: Sequence[Patches]) -> PatchBatch:
+    """Patches of several images, as many of each, to one batch."""
+    images, labels, lots = (torch.stack([getattr(s, name) for s in samples]) for name in ("images", "labels", "lots"))
+    return PatchBatch(images, labels, lots, tuple(s.space for s in samples), tuple(s.key for s in samples))
 
 
 def collate_views(samples: Sequence[Views]) -> ViewBatch:

@@ -144,13 +144,10 @@ def validation_interval(settings: TrainerSettings) -> int:
 def _rehearse(experiment: Experiment, trainer: lightning.Trainer) -> None:
     """What Lightning would do only after the run's folder is there, so that mistakes are found before."""
     data, method = experiment.data, experiment.method
-    if method.views_wanted != (data.views is not None):
-        name = type(method).__name__
-        raise MultisegError(
-            f"{name} contrasts views of images: add data.views, as in the recipe mdp."
-            if method.views_wanted
-            else f"{name} trains on crops, not on views: remove data.views."
-        )
+    if method.trains_on != data.kind:
+        name, wanted = type(method).__name__, method.trains_on
+        remedy = f"remove data.{data.kind}" if wanted == "crops" else f"add data.{wanted}, as in its recipe"
+        raise MultisegError(f"{name} trains on {wanted} of images, not on {data.kind}: {remedy}.")
     if method.panoptic and not any(isinstance(dataset, PanopticDataset) for dataset in data.train_sets.values()):
         kinds = [name for name, reader in all_readers().items() if issubclass(reader, PanopticDataset)]
         raise MultisegError(f"method.panoptic: no dataset here has segments; readers that do: {', '.join(kinds)}.")

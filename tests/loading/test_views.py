@@ -15,7 +15,7 @@ from multiseg.batch import Sample, collate_views
 from multiseg.datasets import find_reader
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE
-from multiseg.loading.datamodule import DrawnViews
+from multiseg.loading.datamodule import DrawnCuts
 from multiseg.loading.mixing import Mixing
 from multiseg.loading.sampling import Draw, Mixed, PlannedSampler
 from multiseg.loading.transforms import seeded
@@ -37,7 +37,7 @@ def test_labels_follow_the_geometry() -> None:
     plan = ViewPlan(size=(48, 80), **GEOMETRY)
     for seed in range(30):
         with seeded(seed):
-            views = plan.views(stripes(), None)
+            views = plan.cut(stripes(), None)
         for view in (views.first, views.second):
             assert view.image.shape == (3, 48, 80) and view.labels.shape == (48, 80)
             seen = view.image[0].float() / 200
@@ -60,7 +60,7 @@ def test_ignored_pixels_stay_ignored() -> None:
     sample = stripes()
     sample.labels[:, 64:] = IGNORE
     with seeded(1):
-        view = ViewPlan(size=(48, 64), scale=(1, 1), ratio=(1, 1), flip=0.0, **GEOMETRY).views(sample, None).first
+        view = ViewPlan(size=(48, 64), scale=(1, 1), ratio=(1, 1), flip=0.0, **GEOMETRY).cut(sample, None).first
     assert (view.labels[:, 33:] == IGNORE).all() and (view.labels[:, :31] != IGNORE).all()
 
 
@@ -73,7 +73,7 @@ def test_views_show_the_shares_asked_for() -> None:
     areas = []
     for seed in range(60):
         with seeded(seed):
-            view = plan.views(sample, None).first.image.float()
+            view = plan.cut(sample, None).first.image.float()
         width, height = (view[c].max() - view[c].min() + 2 for c in (0, 1))
         areas.append(float(width * height) / 200**2)
         assert 0.6 < width / height < 1.6
@@ -84,7 +84,7 @@ def test_both_views_differ_and_a_seed_repeats_them() -> None:
     plan, made = ViewPlan(size=(48, 64), mixing=Mixing()), []
     for _ in range(2):
         with seeded(9):
-            made.append(plan.views(stripes(), stripes()))
+            made.append(plan.cut(stripes(), stripes()))
     assert torch.equal(made[0].first.image, made[1].first.image)
     assert made[0].mixed is not None and torch.equal(made[0].mixed.image, made[1].mixed.image)
     assert not torch.equal(made[0].first.image, made[0].second.image)
@@ -114,7 +114,7 @@ def test_images_are_read_once_a_batch_and_mixed_with_their_partners(data_roots: 
             return datasets[self.place][index]
 
     sampler = PlannedSampler(Mixed(), {"town": 9, "park": 5}, 6, seed=0, start=0, stop=5, pairs=True)
-    source = DrawnViews([Counting(0), Counting(1)], ViewPlan(size=(32, 48), mixing=Mixing()))  # type: ignore[list-item]
+    source = DrawnCuts([Counting(0), Counting(1)], ViewPlan(size=(32, 48), mixing=Mixing()), [None, None])  # type: ignore[list-item]
     for draws in sampler:
         reads.clear()
         batch = collate_views(source.__getitems__(draws))
@@ -131,7 +131,7 @@ def test_images_are_read_once_a_batch_and_mixed_with_their_partners(data_roots: 
 
 def test_without_mixing_there_is_no_third_view(data_roots: dict[str, Path]) -> None:
     dataset = find_reader("folder")(data_roots["town"], "train")
-    assert DrawnViews([dataset], ViewPlan(size=(32, 48)))[Draw(0, 0, 1)].mixed is None
+    assert DrawnCuts([dataset], ViewPlan(size=(32, 48)), [None])[Draw(0, 0, 1)].mixed is None
 
 
 @pytest.mark.parametrize(
@@ -150,5 +150,5 @@ def test_impossible_views_are_refused(wrong: dict[str, Any], message: str) -> No
 
 
 def test_tensors_are_plain_enough_to_collate() -> None:
-    batch = collate_views([ViewPlan(size=(16, 16)).views(stripes(), None)])
+    batch = collate_views([ViewPlan(size=(16, 16)).cut(stripes(), None)])
     assert type(batch.first.images) is Tensor and batch.first.images.shape == (1, 3, 16, 16)

@@ -14,10 +14,12 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from multiseg.batch import Batch, Sample, Views, collate, collate_by_size, collate_views
+from multiseg.batch import Batch, Sample, collate, collate_by_size
 from multiseg.datasets import SegmentationDataset, all_readers, find_reader
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelSpace
+from multiseg.loading.cutting import Cutting
+from multiseg.loading.patches import PatchPlan
 from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
 from multiseg.loading.transforms import Pipeline, seeded
 from multiseg.loading.views import ViewPlan
@@ -52,8 +54,8 @@ class DataModule(LightningDataModule):
     Args:
         datasets: by the name they have in this run.
         pipeline: augmentation of every dataset; a dataset's own `pipeline` keys override it.
-        views: in place of crops of the pipeline, several views of every training image, for methods that contrast
-            them; None: crops.
+        views, patches: what every training image is cut into in place of a crop of the pipeline, for methods
+            that want it; one of them at most. Of the pipeline only `long_side` then plays a part.
         plan: which images a batch holds; None: `Mixed()`.
         batch_size: images a step of every dataset, so that a step of K datasets holds K times as many, and `steps`
             means the same number of updates for each dataset as it would alone. An `Alternating` batch holds one
@@ -69,6 +71,7 @@ class DataModule(LightningDataModule):
         datasets: dict[str, DatasetEntry],
         pipeline: Pipeline = Pipeline(),  # noqa: B008  (frozen)
         views: ViewPlan | None = None,
+        patches: PatchPlan | None = None,
         plan: BatchPlan | None = None,
         batch_size: int = 8,
         total_batch_size: int | None = None,
@@ -81,7 +84,10 @@ class DataModule(LightningDataModule):
             raise MultisegError("no dataset given: add --data NAME=ROOT, or a recipe with data.")
         self.entries = datasets
         self.pipelines = {name: dataset_pipeline(pipeline, name, entry) for name, entry in datasets.items()}
-        self.views = views
+        cuttings = [cutting for cutting in (views, patches) if cutting is not None]
+        if len(cuttings) > 1:
+            raise MultisegError(f"data.{cuttings[0].kind} and data.{cuttings[1].kind} exclude each other.")
+        self.cutting: Cutting | None = next(iter(cuttings), None)
         self.train_sets = {name: open_dataset(name, entry, "train") for name, entry in datasets.items()}
         self.val_sets = {
             name: open_dataset(name, entry, "val") for name, entry in datasets.items() if self.train_sets[name].labelled
@@ -106,6 +112,11 @@ class DataModule(LightningDataModule):
         return [dataset.label_space for dataset in self.train_sets.values()]
 
     @property
+    def kind(self) -> str:
+        """What training images are cut into; see `SegmentationMethod.trains_on`."""
+        return "crops" if self.cutting is None else self.cutting.kind
+
+    @property
     def turns(self) -> int:
         """Batches, each one dataset's, that make an update."""
         return self.plan.turns(len(self.train_sets))
@@ -127,12 +138,13 @@ class DataModule(LightningDataModule):
             stop=trainer.max_steps * trainer.accumulate_grad_batches,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
-            pairs=self.views is not None and self.views.mixing is not None,
+            pairs=self.cutting is not None and self.cutting.pairs,
         )
         sets = list(self.train_sets.values())
         options = {"batch_sampler": sampler, **loader_options(self.workers)}
-        if self.views is not None:
-            return DataLoader(DrawnViews(sets, self.views), collate_fn=collate_views, **options)
+        if self.cutting is not None:
+            cuts = DrawnCuts(sets, self.cutting, [pipeline.long_side for pipeline in self.pipelines.values()])
+            return DataLoader(cuts, collate_fn=self.cutting.collate, **options)
         transforms = [self.pipelines[name].training() for name in self.train_sets]
         return DataLoader(DrawnSamples(sets, transforms), collate_fn=collate, **options)
 
@@ -176,23 +188,33 @@ class DrawnSamples(Dataset[Sample]):
         return replace(sample, image=image, labels=labels, segments=sample.segments.with_ids(ids))
 
 
-class DrawnViews(Dataset[Views]):
-    """Views of the training images; see `DrawnSamples`. An image that a batch needs more than once is read once."""
+class DrawnCuts(Dataset[Any]):
+    """What the training images are cut into; see `DrawnSamples`. One that a batch needs more than once is read once.
 
-    def __init__(self, datasets: list[SegmentationDataset], views: ViewPlan) -> None:
+    Args:
+        datasets: training sets.
+        cutting: how.
+        long_sides: of each dataset's pipeline.
+    """
+
+    def __init__(
+        self, datasets: list[SegmentationDataset], cutting: Cutting, long_sides: Sequence[int | None]
+    ) -> None:
         self.datasets = datasets
-        self.views = views
+        self.cutting = cutting
+        self.long_sides = long_sides
 
-    def __getitem__(self, draw: Draw) -> Views:
+    def __getitem__(self, draw: Draw) -> Any:
         return self.__getitems__([draw])[0]
 
-    def __getitems__(self, draws: Sequence[Draw]) -> list[Views]:
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Any]:
         wanted = {draw[:2] for draw in draws} | {draw.partner for draw in draws if draw.partner}
         samples = {place: self.datasets[place[0]][place[1]] for place in sorted(wanted)}
         made = []
         for draw in draws:
+            partner = samples[draw.partner] if draw.partner else None
             with seeded(draw.seed):
-                made.append(self.views.views(samples[draw[:2]], samples[draw.partner] if draw.partner else None))
+                made.append(self.cutting.cut(samples[draw[:2]], partner, self.long_sides[draw.dataset]))
         return made
 
 

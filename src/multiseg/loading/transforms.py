@@ -98,7 +98,7 @@ class RandomScaleCrop(v2.Transform):
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         labels = next((entry for entry in flat_inputs if isinstance(entry, tv_tensors.Mask)), None)
         height, width = flat_inputs[0].shape[-2:]
-        factor = float(torch.empty(()).uniform_(*self.scale)) * _base_factor(height, width, self.long_side)
+        factor = float(torch.empty(()).uniform_(*self.scale)) * base_factor(height, width, self.long_side)
         scaled = (max(1, round(height * factor)), max(1, round(width * factor)))
         box, size = self._draw(height, width, scaled)
         if labels is not None and self.max_class_share < 1:
@@ -146,7 +146,7 @@ class ResizeImage(v2.Transform):
         if isinstance(inpt, tv_tensors.Mask) or self.long_side is None:
             return inpt
         height, width = inpt.shape[-2:]
-        factor = _base_factor(height, width, self.long_side)
+        factor = base_factor(height, width, self.long_side)
         size = [max(1, round(height * factor)), max(1, round(width * factor))]
         return F.resize(inpt, size, antialias=True)
 
@@ -171,7 +171,8 @@ def require_numbers(name: str, value: Any, lengths: tuple[int, ...], valid: Call
         raise MultisegError(f"{name} must be {wanted} numbers in range, not '{value}'.")
 
 
-def _base_factor(height: int, width: int, long_side: int | None) -> float:
+def base_factor(height: int, width: int, long_side: int | None) -> float:
+    """What an image of a file's size is scaled by, so that its longer side has `long_side` pixels."""
     return 1.0 if long_side is None else long_side / max(height, width)
 
 

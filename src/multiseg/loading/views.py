@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from multiseg.batch import Sample, Views
+from multiseg.batch import Sample, ViewBatch, Views, collate_views
 from multiseg.errors import MultisegError
+from multiseg.loading.cutting import Cutting
 from multiseg.loading.mixing import Mixing
 from multiseg.loading.transforms import require_numbers, resize_nearest
 
 
 @dataclass(frozen=True)
-class ViewPlan:
+class ViewPlan(Cutting):
     """How views are made (Chen et al.: "Improved Baselines with Momentum Contrastive Learning", 2020, as in MDP).
 
-    Geometry is applied to labels as to the image, photometry to the image only.
+    Geometry is applied to labels as to the image, photometry to the image only. Views are shares of an image, so no
+    pipeline plays a part.
 
     Args:
         size: height and width of a view, in pixels.
@@ -36,6 +38,8 @@ class ViewPlan:
         flip: probability of a horizontal flip.
         mixing: of a third view of each image with one of another image of the batch; None for none.
     """
+
+    kind: ClassVar[str] = "views"
 
     size: tuple[int, int] = (224, 224)
     scale: tuple[float, float] = (0.2, 1.0)
@@ -71,16 +75,20 @@ class ViewPlan:
             steps.append(v2.RandomApply([_Blur(2 * math.ceil(3 * self.blur_sigma[1]) + 1, self.blur_sigma)], self.blur))
         return v2.Compose(steps)
 
-    def views(self, sample: Sample, partner: Sample | None) -> Views:
-        """Two views of an image and, where there is mixing, a third one mixed with one of its partner.
+    @property
+    def pairs(self) -> bool:
+        return self.mixing is not None
 
-        Random numbers are torch's.
-        """
+    def cut(self, sample: Sample, partner: Sample | None, long_side: int | None = None) -> Views:
+        """Two views of an image and, where there is mixing, a third one mixed with one of its partner."""
         transform = self.transform()
         first, second = _view(sample, transform), _view(sample, transform)
         if self.mixing is None or partner is None:
             return Views(first, second)
         return Views(first, second, self.mixing(_view(sample, transform), _view(partner, transform)))
+
+    def collate(self, cuts: Sequence[Views]) -> ViewBatch:
+        return collate_views(cuts)
 
 
 def _view(sample: Sample, transform: Callable[..., Any]) -> Sample:

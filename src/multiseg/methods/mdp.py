@@ -56,7 +56,7 @@ class MDP(SegmentationMethod):
         MultisegError: a number is out of range, the network has an auxiliary head, or no dataset has labels.
     """
 
-    views_wanted = True
+    trains_on = "views"
     unlabelled_welcome = True
     training_only = ("key.", "bank.")
 

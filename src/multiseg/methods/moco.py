@@ -54,7 +54,7 @@ class MoCo(SegmentationMethod):
         MultisegError: lightly is not installed, or a number is out of range.
     """
 
-    views_wanted = True
+    trains_on = "views"
     unlabelled_welcome = True
     training_only = ("key.", "head.")
 

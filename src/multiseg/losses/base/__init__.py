@@ -1,4 +1,4 @@
-"""What the contrastive and the mask losses stand on: a loss imports from here, and from no other loss."""
+"""What the contrastive, the ranking and the mask losses stand on: a loss imports from here, and from no other loss."""
 
 from multiseg.losses.base.class_means import ClassMeans, class_means, merge_means, pixel_list
 from multiseg.losses.base.focal import ALPHA, GAMMA, FocalTerms, focal_terms
@@ -6,6 +6,7 @@ from multiseg.losses.base.loss_sum import LossSum
 from multiseg.losses.base.mask_targets import MaskTargets
 from multiseg.losses.base.partition import contrast, log_partition
 from multiseg.losses.base.prototypes import Prototypes
+from multiseg.losses.base.triplets import Triplets
 
 __all__ = [
     "ALPHA",
@@ -15,6 +16,7 @@ __all__ = [
     "LossSum",
     "MaskTargets",
     "Prototypes",
+    "Triplets",
     "class_means",
     "contrast",
     "focal_terms",

@@ -76,8 +76,9 @@ class SegmentationMethod(LightningModule):
     """
 
     turns: int = 1
-    #: Whether a training batch is a `ViewBatch`, not a `Batch`.
-    views_wanted: bool = False
+    #: What training images are cut into, so of which class a batch is: "crops" (`Batch`), "views" (`ViewBatch`),
+    #: "patches" (`PatchBatch`).
+    trains_on: str = "crops"
     #: Whether datasets without labels may take part.
     unlabelled_welcome: bool = False
     #: Whether `add_taxonomy` works.

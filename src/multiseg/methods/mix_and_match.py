@@ -1,0 +1,136 @@
+"""M&M: mix-and-match tuning of a backbone with the labels of one or many datasets, between proxy task and fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from multiseg.batch import PatchBatch
+from multiseg.errors import MultisegError
+from multiseg.label_space import IGNORE, LabelSpace, disjoint_union, union_by_name
+from multiseg.losses.base import Triplets
+from multiseg.losses.patch_graph import connected_graph, random_pairs
+from multiseg.losses.triplet_ranking import triplet_ranking
+from multiseg.methods.base import SegmentationMethod, UnionTables
+from multiseg.networks.dataset_norm import images_of
+from multiseg.networks.segmentation_network import Features, SegmentationNetwork
+
+
+class MixAndMatch(SegmentationMethod):
+    """Mix-and-Match Tuning (Zhan et al.: "Mix-and-Match Tuning for Self-Supervised Semantic Segmentation", AAAI 2018).
+
+    Mix: patches of many images, each of the class of its central pixel (`loading.patches`). Match: triplets of patches
+    from a graph in which each class is connected (`losses.patch_graph`), ranked by the distance of their features, the
+    backbone's coarsest level (Eqs. 1 and 2, `losses.triplet_ranking`).
+
+    Nothing can be predicted: the backbone is what is tuned, and is then fine-tuned from `--init.weights RUN`. The
+    decoder stays as it is. Of several processes each makes the features of its own patches, and all rank the triplets
+    of one graph of all patches.
+
+    Several datasets (beyond the paper) share one graph over the union of their classes.
+
+    Args:
+        spaces, network, **common: see `SegmentationMethod`.
+        match: "graph", the class-wise connected graph; "random", disconnected pairs, the paper's baseline.
+        margin: α. Features after a ReLU have distances of at most 2, so that with the paper's 2.1 every triplet always
+            counts; with less those that are apart by it do not.
+        pooling: of a patch's feature map: "flatten" keeps where in the patch something is, as the paper's pool5 does;
+            "mean" does not.
+        union: of several datasets: "disjoint" takes equally named classes of two datasets for two, "by_name" for one.
+        negatives: "any", of another class of any dataset; "own", of the anchor's dataset: other datasets may have its
+            class under another name.
+
+    Raises:
+        MultisegError: the margin is not positive.
+    """
+
+    trains_on = "patches"
+
+    def __init__(
+        self,
+        spaces: list[LabelSpace],
+        network: SegmentationNetwork,
+        match: Literal["graph", "random"] = "graph",
+        margin: float = 2.1,
+        pooling: Literal["flatten", "mean"] = "flatten",
+        union: Literal["disjoint", "by_name"] = "disjoint",
+        negatives: Literal["any", "own"] = "any",
+        **common: Any,
+    ) -> None:
+        super().__init__(spaces, network, **common)
+        if margin <= 0:
+            raise MultisegError(f"method.margin must be positive, not {margin}.")
+        for unused in (self.network.decoder, self.network.auxiliary):
+            if unused is not None:
+                unused.requires_grad_(False)
+        self.match = match
+        self.margin = margin
+        self.pooling = pooling
+        self.negatives = negatives
+        self.union = UnionTables((disjoint_union if union == "disjoint" else union_by_name)(spaces))
+
+    @property
+    def compilable(self) -> list[nn.Module]:
+        return [self.network.backbone]
+
+    @property
+    def taxonomies(self) -> Mapping[str, LabelSpace]:
+        return {}
+
+    def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
+        raise MultisegError("mix_and_match learns no classifier: fine-tune it on a dataset with --init.weights RUN.")
+
+    def training_step(self, batch: PatchBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
+        features = self.of_all_processes(self.embed(batch.images, [space.name for space in batch.spaces]))
+        triplets = self.triplets(batch)
+        with torch.autocast(self.device.type, enabled=False):
+            ranking = triplet_ranking(features.flatten(0, 1), triplets, self.margin)
+        self.log("loss", ranking.loss.detach(), prog_bar=True)
+        self.log("ordered", ranking.ordered, prog_bar=True)
+        self.log("apart", ranking.apart)
+        # each process differentiates the whole loss by its own features, and DDP averages what is to be summed
+        return self.world_size * ranking.loss
+
+    def embed(self, patches: Tensor, datasets: Sequence[str]) -> Tensor:
+        """Features of the patches of B images.
+
+        Args:
+            patches: (B, P, 3, h, w) uint8.
+            datasets: whose images they are, B names.
+
+        Returns:
+            (B, P, C).
+        """
+        per_image = patches.shape[1]
+        with images_of(self.network.backbone, [name for name in datasets for _ in range(per_image)]):
+            coarsest: Tensor = self.network.backbone(self.normalize(patches.flatten(0, 1)))[-1]
+        vectors = coarsest.mean((2, 3)) if self.pooling == "mean" else coarsest.flatten(1)
+        return vectors.unflatten(0, (-1, per_image))
+
+    def of_all_processes(self, features: Tensor) -> Tensor:
+        """Features of the global batch in its order; those of other processes are constants. Shape: (B, P, C) to
+        (world_size · B, P, C).
+        """
+        if self.world_size == 1:
+            return features
+        everything = self.joined_over_processes(features)
+        everything[self.global_rank :: self.world_size] = features
+        return everything
+
+    def triplets(self, batch: PatchBatch) -> Triplets:
+        """Of the patches of all processes, as places in the global batch, one image's patches after another's."""
+        pairs = zip(batch.labels, batch.spaces, strict=True)
+        labels = torch.stack([self.union.to_union(own, space.name) for own, space in pairs])
+        place = {name: number for number, name in enumerate(self.spaces)}
+        datasets = torch.tensor([place[space.name] for space in batch.spaces], device=labels.device)
+        labels, lots, groups = (
+            # on the host: a graph is small, and sizes that depend on data make an accelerator wait each time
+            self.joined_over_processes(own).flatten(0, 1).cpu()
+            for own in (labels, batch.lots, datasets[:, None].expand_as(labels))
+        )
+        match = connected_graph if self.match == "graph" else random_pairs
+        made = match(labels, lots, IGNORE, groups if self.negatives == "own" else None)
+        return Triplets(*(places.to(self.device) for places in made))
