@@ -1,5 +1,6 @@
 """What travels from a dataset to a method: `Sample` for one image, `Batch` for many; in pretraining `Views` and
-`ViewBatch`, in M&M tuning `Patches` and `PatchBatch`.
+`ViewBatch`, in M&M tuning `Patches` and `PatchBatch`,
+in its jigsaw puzzles `Tiles` and `TileBatch`.
 
 Both carry their label spaces, so that one batch can hold images of datasets whose ids mean different things.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -255,19 +256,69 @@ class PatchBatch:
         return len(self.spaces)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PatchBatch:
-        moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in self._tensors}
-        return replace(self, **moved)
+        own = (self.images, self.labels, self.lots)
+        images, labels, lots = (tensor.to(device, non_blocking=non_blocking) for tensor in own)
+        return replace(self, images=images, labels=labels, lots=lots)
 
     def pin_memory(self) -> PatchBatch:
-        return replace(self, **{name: getattr(self, name).pin_memory() for name in self._tensors})
-
-    _tensors: ClassVar[tuple[str, ...]] = ("images", "labels", "lots")
+        images, labels, lots = (tensor.pin_memory() for tensor in (self.images, self.labels, self.lots))
+        return replace(self, images=images, labels=labels, lots=lots)
 
 
 def collate_patches(samples: Sequence[Patches]) -> PatchBatch:
     """Patches of several images, as many of each, to one batch."""
     images, labels, lots = (torch.stack([getattr(s, name) for s in samples]) for name in ("images", "labels", "lots"))
     return PatchBatch(images, labels, lots, tuple(s.space for s in samples), tuple(s.key for s in samples))
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of an image's jigsaw puzzle.
+
+    Args:
+        images: (9, 3, h, w) uint8, row by row, in their own order.
+        lot: () float32 in [0, 1): by which their permutation is drawn.
+        space: of the image's dataset.
+        key: of the image.
+    """
+
+    images: Tensor
+    lot: Tensor
+    space: LabelSpace
+    key: str
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """The tiles of B images.
+
+    Args:
+        images: (B, 9, 3, h, w) uint8.
+        lots: (B,) float32; see `Tiles`.
+        spaces: B label spaces.
+        keys: B image keys.
+    """
+
+    images: Tensor
+    lots: Tensor
+    spaces: tuple[LabelSpace, ...]
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.spaces)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> TileBatch:
+        images, lots = (own.to(device, non_blocking=non_blocking) for own in (self.images, self.lots))
+        return replace(self, images=images, lots=lots)
+
+    def pin_memory(self) -> TileBatch:
+        return replace(self, images=self.images.pin_memory(), lots=self.lots.pin_memory())
+
+
+def collate_tiles(samples: Sequence[Tiles]) -> TileBatch:
+    """The tiles of several images to one batch."""
+    images, lots = torch.stack([s.images for s in samples]), torch.stack([s.lot for s in samples])
+    return TileBatch(images, lots, tuple(s.space for s in samples), tuple(s.key for s in samples))
 
 
 def collate_views(samples: Sequence[Views]) -> ViewBatch:

@@ -194,6 +194,7 @@ def _fit(
                 "step": trainer.global_step or settings.steps,
                 "datasets": scores,
                 "mean": means(scores.values()),
+                **({"proxy": proxy} if (proxy := method.proxy_scores()) else {}),
                 "seconds": round(time.monotonic() - started, 1),
             }
         )

@@ -23,6 +23,11 @@ class Cutting(ABC):
         """Whether an image is cut together with another one of its batch."""
         return False
 
+    @property
+    def judges(self) -> bool:
+        """Whether held-out images are cut, too, because a method is judged by what it makes of cuts."""
+        return False
+
     @abstractmethod
     def cut(self, sample: Sample, partner: Sample | None, long_side: int | None) -> Any:
         """What becomes of one image, by torch's random numbers.

@@ -21,6 +21,7 @@ from multiseg.label_space import LabelSpace
 from multiseg.loading.cutting import Cutting
 from multiseg.loading.patches import PatchPlan
 from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
+from multiseg.loading.tiles import TilePlan
 from multiseg.loading.transforms import Pipeline, seeded
 from multiseg.loading.views import ViewPlan
 
@@ -54,7 +55,7 @@ class DataModule(LightningDataModule):
     Args:
         datasets: by the name they have in this run.
         pipeline: augmentation of every dataset; a dataset's own `pipeline` keys override it.
-        views, patches: what every training image is cut into in place of a crop of the pipeline, for methods
+        views, patches, tiles: what every training image is cut into in place of a crop of the pipeline, for methods
             that want it; one of them at most. Of the pipeline only `long_side` then plays a part.
         plan: which images a batch holds; None: `Mixed()`.
         batch_size: images a step of every dataset, so that a step of K datasets holds K times as many, and `steps`
@@ -72,6 +73,7 @@ class DataModule(LightningDataModule):
         pipeline: Pipeline = Pipeline(),  # noqa: B008  (frozen)
         views: ViewPlan | None = None,
         patches: PatchPlan | None = None,
+        tiles: TilePlan | None = None,
         plan: BatchPlan | None = None,
         batch_size: int = 8,
         total_batch_size: int | None = None,
@@ -84,7 +86,7 @@ class DataModule(LightningDataModule):
             raise MultisegError("no dataset given: add --data NAME=ROOT, or a recipe with data.")
         self.entries = datasets
         self.pipelines = {name: dataset_pipeline(pipeline, name, entry) for name, entry in datasets.items()}
-        cuttings = [cutting for cutting in (views, patches) if cutting is not None]
+        cuttings = [cutting for cutting in (views, patches, tiles) if cutting is not None]
         if len(cuttings) > 1:
             raise MultisegError(f"data.{cuttings[0].kind} and data.{cuttings[1].kind} exclude each other.")
         self.cutting: Cutting | None = next(iter(cuttings), None)
@@ -148,16 +150,25 @@ class DataModule(LightningDataModule):
         transforms = [self.pipelines[name].training() for name in self.train_sets]
         return DataLoader(DrawnSamples(sets, transforms), collate_fn=collate, **options)
 
-    def val_dataloader(self) -> DataLoader[list[Batch]]:
-        """All datasets one after another: workers start once, however many datasets there are."""
+    def val_dataloader(self) -> DataLoader[Any]:
+        """All datasets one after another: workers start once, however many datasets there are. Where methods are judged
+        by cuts, each image is cut, the same way every time.
+        """
         trainer = self.trainer
         assert trainer is not None
+        here = (trainer.global_rank, trainer.world_size)
+        if self.cutting is not None and self.cutting.judges:
+            long_sides = [self.pipelines[name].long_side for name in self.val_sets]
+            cuts = HeldOutCuts(DrawnCuts(list(self.val_sets.values()), self.cutting, long_sides), self.seed)
+            sampler = ShardSampler(len(cuts), *here)
+            return DataLoader(
+                cuts, self.eval_batch_size, sampler=sampler, collate_fn=cuts.collate, **loader_options(self.workers)
+            )
         return evaluation_loader(
             [(dataset, self.pipelines[name]) for name, dataset in self.val_sets.items()],
             self.eval_batch_size,
             self.workers,
-            trainer.global_rank,
-            trainer.world_size,
+            *here,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -197,9 +208,7 @@ class DrawnCuts(Dataset[Any]):
         long_sides: of each dataset's pipeline.
     """
 
-    def __init__(
-        self, datasets: list[SegmentationDataset], cutting: Cutting, long_sides: Sequence[int | None]
-    ) -> None:
+    def __init__(self, datasets: list[SegmentationDataset], cutting: Cutting, long_sides: Sequence[int | None]) -> None:
         self.datasets = datasets
         self.cutting = cutting
         self.long_sides = long_sides
@@ -216,6 +225,31 @@ class DrawnCuts(Dataset[Any]):
             with seeded(draw.seed):
                 made.append(self.cutting.cut(samples[draw[:2]], partner, self.long_sides[draw.dataset]))
         return made
+
+
+class HeldOutCuts(Dataset[Any]):
+    """Every image of several splits, cut under a seed of its own.
+
+    Args:
+        cuts: of the splits.
+        seed: of the run.
+    """
+
+    def __init__(self, cuts: DrawnCuts, seed: int) -> None:
+        self.cuts = cuts
+        self.places = [(part, image) for part, dataset in enumerate(cuts.datasets) for image in range(len(dataset))]
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.cuts[Draw(*self.places[index], seed=self.seed * len(self) + index)]
+
+    def collate(self, cuts: Sequence[Any]) -> list[Any]:
+        """A batch for each dataset present."""
+        names = dict.fromkeys(cut.space.name for cut in cuts)
+        return [self.cuts.cutting.collate([cut for cut in cuts if cut.space.name == name]) for name in names]
 
 
 class EvaluationSamples(Dataset[Sample]):

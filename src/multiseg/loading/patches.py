@@ -177,9 +177,7 @@ class PatchPlan(Cutting):
         if not len(rows):
             rows, columns = (grid.ravel() for grid in np.indices(inner.shape))
         picks = torch.randint(len(rows), (count,)).numpy()
-        return [
-            Box(int(y), int(x), side, int(inner[y, x])) for y, x in zip(rows[picks], columns[picks], strict=True)
-        ]
+        return [Box(int(y), int(x), side, int(inner[y, x])) for y, x in zip(rows[picks], columns[picks], strict=True)]
 
 
 class _Selection:
@@ -210,7 +208,9 @@ class _Selection:
     def consider(self, box: Box) -> None:
         kind = int(box.label == self.label)
         part = self.covered[box.top : box.top + box.side, box.left : box.left + box.side]
-        if len(self.accepted[kind]) == self.wanted[kind] or (not kind and np.count_nonzero(part) > self.max_overlap * part.size):
+        if len(self.accepted[kind]) == self.wanted[kind] or (
+            not kind and np.count_nonzero(part) > self.max_overlap * part.size
+        ):
             self.refused.append(box)
             return
         self.accepted[kind].append(box)

@@ -52,12 +52,15 @@ def random_pairs(labels: Tensor, lots: Tensor, ignore: int, groups: Tensor | Non
     many components of a class as pairs.
 
     Args:
-        labels, lots, ignore, groups: see `connected_graph`; the second lot is not used.
+        labels: see `connected_graph`, as for the others; of the lots the second is not used.
+        lots: of each node.
+        ignore: label of nodes that are passed over.
+        groups: within which negatives lie.
     """
     nodes = _entering(labels, lots[:, 0], ignore)
     classes, lots = labels[nodes], lots[nodes]
     by_class = torch.argsort(classes, stable=True)
-    first, rank, count = _runs(classes[by_class])
+    _, rank, count = _runs(classes[by_class])
     leads = torch.nonzero((rank % 2 == 0) & (rank + 1 < count)).flatten()
     positives = torch.full_like(nodes, -1)
     positives[by_class[leads]] = by_class[leads + 1]

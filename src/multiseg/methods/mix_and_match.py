@@ -1,12 +1,12 @@
-"""M&M: mix-and-match tuning of a backbone with the labels of one or many datasets, between proxy task and fine-tuning."""
+"""M&M: tuning of a backbone with the labels of one or many datasets, between proxy task and fine-tuning."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from multiseg.batch import PatchBatch
 from multiseg.errors import MultisegError
@@ -14,21 +14,20 @@ from multiseg.label_space import IGNORE, LabelSpace, disjoint_union, union_by_na
 from multiseg.losses.base import Triplets
 from multiseg.losses.patch_graph import connected_graph, random_pairs
 from multiseg.losses.triplet_ranking import triplet_ranking
-from multiseg.methods.base import SegmentationMethod, UnionTables
+from multiseg.methods.base import PretrainingMethod, UnionTables
 from multiseg.networks.dataset_norm import images_of
-from multiseg.networks.segmentation_network import Features, SegmentationNetwork
+from multiseg.networks.segmentation_network import SegmentationNetwork
 
 
-class MixAndMatch(SegmentationMethod):
+class MixAndMatch(PretrainingMethod):
     """Mix-and-Match Tuning (Zhan et al.: "Mix-and-Match Tuning for Self-Supervised Semantic Segmentation", AAAI 2018).
 
     Mix: patches of many images, each of the class of its central pixel (`loading.patches`). Match: triplets of patches
     from a graph in which each class is connected (`losses.patch_graph`), ranked by the distance of their features, the
     backbone's coarsest level (Eqs. 1 and 2, `losses.triplet_ranking`).
 
-    Nothing can be predicted: the backbone is what is tuned, and is then fine-tuned from `--init.weights RUN`. The
-    decoder stays as it is. Of several processes each makes the features of its own patches, and all rank the triplets
-    of one graph of all patches.
+    The backbone is what is tuned, to be fine-tuned from `--init.weights RUN`; the decoder stays as it is. Of several
+    processes each makes the features of its own patches, and all rank the triplets of one graph of all patches.
 
     Several datasets (beyond the paper) share one graph over the union of their classes.
 
@@ -63,25 +62,11 @@ class MixAndMatch(SegmentationMethod):
         super().__init__(spaces, network, **common)
         if margin <= 0:
             raise MultisegError(f"method.margin must be positive, not {margin}.")
-        for unused in (self.network.decoder, self.network.auxiliary):
-            if unused is not None:
-                unused.requires_grad_(False)
         self.match = match
         self.margin = margin
         self.pooling = pooling
         self.negatives = negatives
         self.union = UnionTables((disjoint_union if union == "disjoint" else union_by_name)(spaces))
-
-    @property
-    def compilable(self) -> list[nn.Module]:
-        return [self.network.backbone]
-
-    @property
-    def taxonomies(self) -> Mapping[str, LabelSpace]:
-        return {}
-
-    def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
-        raise MultisegError("mix_and_match learns no classifier: fine-tune it on a dataset with --init.weights RUN.")
 
     def training_step(self, batch: PatchBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
         features = self.of_all_processes(self.embed(batch.images, [space.name for space in batch.spaces]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 from multiseg.batch import ViewBatch
 from multiseg.errors import MultisegError
 from multiseg.label_space import LabelSpace
-from multiseg.methods.base import SegmentationMethod
+from multiseg.methods.base import PretrainingMethod
 from multiseg.networks.dataset_norm import images_of
 from multiseg.networks.momentum_encoder import MomentumEncoder
-from multiseg.networks.segmentation_network import Features, SegmentationNetwork
+from multiseg.networks.segmentation_network import SegmentationNetwork
 
 
 class _ImageEncoder(nn.Module):
@@ -29,7 +28,7 @@ class _ImageEncoder(nn.Module):
         return vectors
 
 
-class MoCo(SegmentationMethod):
+class MoCo(PretrainingMethod):
     """MoCo-v2 (Chen et al.: "Improved Baselines with Momentum Contrastive Learning", arXiv 2003.04297).
 
     The backbone's coarsest level, averaged over the image, goes through a projection; the query of a view is to be
@@ -37,8 +36,8 @@ class MoCo(SegmentationMethod):
 
         L = -log( exp(q · k₊ / τ) / (exp(q · k₊ / τ) + Σ_{k in queue} exp(q · k / τ)) ).
 
-    Labels play no part, so datasets may have none, and nothing can be predicted: the backbone is what is trained, and
-    is fine-tuned from `--init.weights RUN`. The decoder stays as it is. Loss, queue and head are those of lightly.
+    Labels play no part, so datasets may have none. The backbone is what is trained, the decoder stays as it is. Loss,
+    queue and head are those of lightly.
 
     With several processes batch norms have the statistics of all images, so there is no shuffling of images between
     processes as in the original, whose norms are each process's own.
@@ -76,9 +75,6 @@ class MoCo(SegmentationMethod):
             raise MultisegError("moco needs lightly: pip install lightly.") from None
         if min(queue, temperature, projection_channels) <= 0:
             raise MultisegError("moco: queue, temperature and projection_channels must be positive.")
-        for unused in (self.network.decoder, self.network.auxiliary):
-            if unused is not None:
-                unused.requires_grad_(False)
         width = network.backbone.channels[-1]
         self.head = MoCoProjectionHead(width, width, projection_channels)
         try:
@@ -91,13 +87,6 @@ class MoCo(SegmentationMethod):
     @property
     def compilable(self) -> list[nn.Module]:
         return [self.network.backbone, self.key.encoder]
-
-    @property
-    def taxonomies(self) -> Mapping[str, LabelSpace]:
-        return {}
-
-    def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
-        raise MultisegError("moco learns no classes: fine-tune it on a dataset with --init.weights RUN.")
 
     def training_step(self, batch: ViewBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
         names = [space.name for space in batch.first.spaces]

@@ -77,7 +77,7 @@ class SegmentationMethod(LightningModule):
 
     turns: int = 1
     #: What training images are cut into, so of which class a batch is: "crops" (`Batch`), "views" (`ViewBatch`),
-    #: "patches" (`PatchBatch`).
+    #: "patches" (`PatchBatch`), "tiles" (`TileBatch`).
     trains_on: str = "crops"
     #: Whether datasets without labels may take part.
     unlabelled_welcome: bool = False
@@ -422,6 +422,10 @@ class SegmentationMethod(LightningModule):
             self.log(f"val/{name}/pixel_accuracy", result.pixel_accuracy)
         known = [result.miou for result in results.values() if not math.isnan(result.miou)]
         self.log("val/mIoU", sum(known) / len(known) if known else math.nan)
+
+    def proxy_scores(self) -> dict[str, dict[str, float]]:
+        """By dataset, what the last validation found where a method is judged by something else than classes."""
+        return {}
 
     def results(self) -> dict[str, Scores]:
         """The scores of the last validation, by dataset."""
