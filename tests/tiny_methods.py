@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
-from multiseg.batch import Batch, Sample, ViewBatch, Views, collate, collate_views
+from multiseg.batch import Batch, PatchBatch, Sample, TileBatch, ViewBatch, Views, collate, collate_views
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.loading.mixing import mix_pixels, mix_regions
-from multiseg.methods.base import MaskMethod, SegmentationMethod
+from multiseg.methods.base import MaskMethod, PretrainingMethod, SegmentationMethod
 from multiseg.methods.lmseg import LMSeg
+from multiseg.methods.mdp import MDP
 from multiseg.methods.supervised import Supervised
 from multiseg.networks.backbone import Backbone
 from multiseg.networks.mask_decoder import MaskDecoderSettings
@@ -103,7 +104,7 @@ def make(
     network = SegmentationNetwork(
         Backbone("test_resnet"),
         partial(PyramidPooling, channels=16, bins=[1, 2], dropout=0.0),
-        None if kind.trains_on != "crops" else partial(AuxiliaryHead, channels=16, dropout=0.0),
+        None if issubclass(kind, PretrainingMethod | MDP) else partial(AuxiliaryHead, channels=16, dropout=0.0),
     )
     method = kind(
         spaces or ([TOWN] if kind is Supervised else [TOWN, PARK]),
@@ -130,7 +131,30 @@ def make_batch(spaces: list[LabelSpace], size: tuple[int, int] = (64, 96), seed:
     return collate(samples).to("cpu")
 
 
-def step(method: SegmentationMethod, batch: Batch | ViewBatch) -> Tensor:
+def make_patches(
+    spaces: list[LabelSpace], per_image: int = 4, size: tuple[int, int] = (32, 32), seed: int = 0
+) -> PatchBatch:
+    """Patches of random pixels around a colour of each class; the last one of the first image has no label."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.stack([torch.randint(len(space), (per_image,), generator=generator) for space in spaces])
+    noise = torch.randint(0, 100, (*labels.shape, 3, *size), generator=generator)
+    images = (noise + labels[..., None, None, None] * 50).to(torch.uint8)
+    labels[0, -1] = IGNORE
+    lots = torch.rand(*labels.shape, 3, generator=generator)
+    return PatchBatch(images, labels, lots, tuple(spaces), tuple(map(str, range(len(spaces)))))
+
+
+def make_tiles(spaces: list[LabelSpace], side: int = 32, seed: int = 0) -> TileBatch:
+    """Tiles of random pixels, each with a stripe whose place tells the tile."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 60, (len(spaces), 9, 3, side, side), generator=generator, dtype=torch.uint8)
+    for tile in range(9):
+        images[:, tile, tile % 3, tile * 3 : tile * 3 + 4] += 150
+    lots = torch.rand(len(spaces), generator=generator)
+    return TileBatch(images, lots, tuple(spaces), tuple(map(str, range(len(spaces)))))
+
+
+def step(method: SegmentationMethod, batch: Batch | ViewBatch | PatchBatch | TileBatch) -> Tensor:
     return method.training_step(batch, 0)  # type: ignore[arg-type]
 
 

@@ -5,10 +5,12 @@ Noroozi & Favaro: "Unsupervised Learning of Visual Representations by Solving Ji
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from multiseg.errors import MultisegError
@@ -81,10 +83,9 @@ def choose_permutations(count: int, seed: int = 0) -> Tensor:
     Raises:
         MultisegError: there are not so many.
     """
-    everything = np.array(list(permutations(range(TILES))), np.int8)
+    everything = _everything(seed)
     if not 2 <= count <= len(everything):
         raise MultisegError(f"the number of permutations must be 2 to {len(everything)}, not {count}.")
-    everything = np.random.default_rng(seed).permutation(everything)
     by_place = np.ascontiguousarray(everything.T)
     nearest, total = np.full(len(everything), TILES + 1, np.int64), np.zeros(len(everything), np.int64)
     chosen = [0]
@@ -98,3 +99,9 @@ def choose_permutations(count: int, seed: int = 0) -> Tensor:
         # a distance of 0 is left to those chosen already
         chosen.append(int(np.argmax(nearest * (TILES * count + 1) + np.where(nearest > 0, total, 0))))
     return torch.from_numpy(everything[chosen].astype(np.int64))
+
+
+@lru_cache(maxsize=1)
+def _everything(seed: int) -> NDArray[np.int8]:
+    """All 9! permutations in an order drawn at random. Shape: (9!, 9)."""
+    return np.random.default_rng(seed).permutation(np.array(list(permutations(range(TILES))), np.int8))

@@ -28,6 +28,9 @@ class PretrainingMethod(SegmentationMethod):
     Attributes:
         trains_decoder: whether the decoder learns, too; else it stays as it is.
         judged_by: of the proxy's scores the one that the best checkpoint is best in; None: no validation.
+
+    Raises:
+        MultisegError: the network has an auxiliary head, which only classes can train.
     """
 
     trains_decoder: bool = False
@@ -35,9 +38,11 @@ class PretrainingMethod(SegmentationMethod):
 
     def __init__(self, spaces: list[LabelSpace], network: SegmentationNetwork, **common: Any) -> None:
         super().__init__(spaces, network, **common)
-        for unused in (None if self.trains_decoder else self.network.decoder, self.network.auxiliary):
-            if unused is not None:
-                unused.requires_grad_(False)
+        if network.auxiliary is not None:
+            name = type(self).__name__
+            raise MultisegError(f"{name} trains no auxiliary head: set method.network.auxiliary to null.")
+        if not self.trains_decoder:
+            self.network.decoder.requires_grad_(False)
         self.counts: dict[str, Tensor] = {}
 
     @property
