@@ -17,17 +17,17 @@ def colors_from_histograms(lightness: Tensor, hue: Tensor, chroma: Tensor) -> Te
 
     Args:
         lightness: (B, H, W) in 0..1, the mean of R, G and B.
-        hue, chroma: (B, bins, H, W) probabilities.
+        hue: (B, bins, H, W) probabilities.
+        chroma: likewise.
 
     Returns:
         (B, 3, H, W) in 0..1.
     """
-    bins = hue.shape[1]
-    angles = (torch.arange(bins, device=hue.device, dtype=hue.dtype) + 0.5) * (2 * math.pi / bins)
+    angles = (torch.arange(hue.shape[1], device=hue.device, dtype=hue.dtype) + 0.5) * (2 * math.pi / hue.shape[1])
     x, y = (torch.einsum("bkhw,k->bhw", hue, axis) for axis in (angles.cos(), angles.sin()))
     angle = torch.atan2(y, x) / (2 * math.pi) % 1.0
     # the median lies in the first bin up to which half of all is, at the share of it that is still needed
-    cumulative = chroma.cumsum(1)
+    bins, cumulative = chroma.shape[1], chroma.cumsum(1)
     place = (cumulative < 0.5).sum(1, keepdim=True).clamp(max=bins - 1)
     reached, own = cumulative.gather(1, place), chroma.gather(1, place)
     median = (place + 1 - ((reached - 0.5) / own.clamp(min=1e-6)).clamp(0, 1))[:, 0] / bins

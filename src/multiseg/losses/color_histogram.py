@@ -80,7 +80,8 @@ def histogram_loss(hue: Tensor, chroma: Tensor, target: ColorHistograms, hue_wei
     nearly grey hardly counts.
 
     Args:
-        hue, chroma: (B, P, bins) logits.
+        hue: (B, P, bins) logits.
+        chroma: likewise.
         target: of the same points.
         hue_weight: λ.
 

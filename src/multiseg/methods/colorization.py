@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,25 +59,44 @@ class Colorization(PretrainingMethod):
         self.head = make_classifier(network.channels, 2 * bins)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.point_losses(batch)[0].mean()
+        loss = self.point_losses(batch, self.network.draw_points(batch.images))[0].mean()
         self.log("loss", loss.detach(), prog_bar=True, sync_dist=self.world_size > 1)
         return loss
 
-    def point_losses(self, batch: Batch) -> tuple[Tensor, ColorHistograms]:
-        """The loss of each point, (B, P), and what was to be predicted there."""
-        features = self.of_lightness(batch.images, [space.name for space in batch.spaces])
-        points = features.points
+    def point_losses(self, batch: Batch, points: Tensor | None = None) -> tuple[Tensor, ColorHistograms]:
+        """The loss of some points of each image, and what is to be predicted there.
+
+        Args:
+            batch: of images.
+            points: (B, P, 2) rows and columns; None: the centres of the decoder's cells.
+
+        Returns:
+            (B, P), and the histograms.
+        """
+        decoded = self.of_lightness(batch.images, [space.name for space in batch.spaces], points).decoded
+        hue, chroma = self.head(decoded).float().flatten(2).mT.chunk(2, 2)
         if points is None:
-            points = self.cell_centres(features.decoded, batch.images)
-        hue, chroma = self.head(features.decoded).float().flatten(2)[..., : points.shape[1]].mT.chunk(2, -1)
+            points = self.cell_centres(decoded, batch.images)
         with torch.autocast(self.device.type, enabled=False):
             target = color_histograms(batch.images.float() / 255, points, self.bins, self.window)
             return histogram_loss(hue, chroma, target, self.hue_weight), target
 
-    def of_lightness(self, images: Tensor, datasets: str | list[str]) -> Features:
-        """What the network makes of the images' lightness. Shape: (B, 3, H, W) uint8."""
+    def cell_centres(self, decoded: Tensor, images: Tensor) -> Tensor:
+        """The pixel at the centre of each cell; those of cells in the backbone's padding are the image's last ones.
+
+        Shape: decoded (B, D, h, w), images (B, 3, H, W) to (B, h · w, 2).
+        """
+        stride = self.network.stride
+        rows, columns = (
+            (torch.arange(cells, device=images.device) * stride + stride // 2).clamp(max=length - 1)
+            for cells, length in zip(decoded.shape[-2:], images.shape[-2:], strict=True)
+        )
+        return torch.cartesian_prod(rows, columns).expand(len(images), -1, -1)
+
+    def of_lightness(self, images: Tensor, datasets: str | Sequence[str], points: Tensor | None = None) -> Features:
+        """What the network makes of the lightness of images. Shape: images (B, 3, H, W) uint8."""
         lightness = images.float().mean(1, keepdim=True).expand_as(images)
-        return self.features(self.normalize(lightness), datasets)
+        return self.features(self.normalize(lightness), datasets, points=points)
 
     @torch.no_grad()
     def colorize(self, images: Tensor, dataset: str) -> Tensor:
