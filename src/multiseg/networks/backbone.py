@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiseg.errors import MultisegError, did_you_mean
+from multiseg.networks import alexnet  # noqa: F401  (makes timm know it)
 from multiseg.networks.dataset_norm import norm_sets, require_plain
 from multiseg.weights import LoadReport, load_weights, read_weights
 
