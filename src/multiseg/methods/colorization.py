@@ -110,7 +110,8 @@ class Colorization(PretrainingMethod):
             (B, 3, H, W) uint8.
         """
         logits = self.head(self.of_lightness(images, dataset).decoded).float()
-        hue, chroma = upsample(logits, self.network.stride, images.shape[-2:]).chunk(2, 1)
+        height, width = images.shape[-2:]
+        hue, chroma = upsample(logits, self.network.stride, (height, width)).chunk(2, 1)
         colors = colors_from_histograms(images.float().mean(1) / 255, hue.softmax(1), chroma.softmax(1))
         return (colors * 255).round().to(torch.uint8)
 
