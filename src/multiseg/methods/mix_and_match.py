@@ -112,10 +112,8 @@ class MixAndMatch(PretrainingMethod):
         place = {name: number for number, name in enumerate(self.spaces)}
         datasets = torch.tensor([place[space.name] for space in batch.spaces], device=labels.device)
         labels, lots, groups = (
-            # on the host: a graph is small, and sizes that depend on data make an accelerator wait each time
-            self.joined_over_processes(own).flatten(0, 1).cpu()
+            self.joined_over_processes(own).flatten(0, 1)
             for own in (labels, batch.lots, datasets[:, None].expand_as(labels))
         )
         match = connected_graph if self.match == "graph" else random_pairs
-        made = match(labels, lots, IGNORE, groups if self.negatives == "own" else None)
-        return Triplets(*(places.to(self.device) for places in made))
+        return match(labels, lots, IGNORE, groups if self.negatives == "own" else None)
