@@ -19,7 +19,7 @@ from multiseg.networks.hypercolumn import Hypercolumn
 from multiseg.networks.segmentation_network import AuxiliaryHead, SegmentationNetwork
 from multiseg.optim.optimizers import SGD
 from multiseg.optim.schedules import Constant
-from tiny_methods import PARK, TOWN, make, make_batch, step
+from tiny_methods import PARK, TOWN, make, make_batch, train
 
 SMALL = {"bins": 8, "window": 3}
 
@@ -82,13 +82,8 @@ def test_points_have_the_losses_of_the_dense_map() -> None:
 def test_it_learns_colours_and_the_gain_says_so(kind: str) -> None:
     method = (sparse(64) if kind == "sparse" else make(Colorization, **SMALL)).train()
     batch = colorful()
-    optimizer = method.optimizer_spec.build(method)
     before = method.scores_of(method.count_validation(batch))
-    for _ in range(25):
-        loss = step(method, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    train(method, batch, 25)
     assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
     after = method.scores_of(method.count_validation(batch))
     assert before["gain"] < 0 < after["gain"] and after["constant"] == pytest.approx(before["constant"])
