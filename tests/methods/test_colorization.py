@@ -26,7 +26,9 @@ SMALL = {"bins": 8, "window": 3}
 
 def sparse(points: int = 12, stride: int = 4) -> Colorization:
     torch.manual_seed(0)
-    network = SegmentationNetwork(Backbone("test_resnet"), partial(Hypercolumn, channels=16, points=points, stride=stride))
+    network = SegmentationNetwork(
+        Backbone("test_resnet"), partial(Hypercolumn, channels=16, points=points, stride=stride)
+    )
     method = Colorization([TOWN, PARK], network=network, optimizer=SGD(lr=0.05), schedule=Constant(), **SMALL)
     method.log = method.log_dict = lambda *args, **kwargs: None  # type: ignore[assignment,method-assign]
     return method

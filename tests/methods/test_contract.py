@@ -70,6 +70,9 @@ def test_predicts_in_each_taxonomy_at_the_asked_size(kind: type[SegmentationMeth
     for name, space in method.taxonomies.items():
         labels = method.predict_labels(make_batch([TOWN]).images, (50, 77), name)
         assert labels.shape == (1, 50, 77) and labels.min() >= 0 and labels.max() < len(space)
+        probabilities = method.probabilities(make_batch([TOWN]).images, (50, 77), name)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(1, 50, 77))
+        assert torch.equal(probabilities.argmax(1), labels)
 
 
 def test_unknown_taxonomy_names_the_nearest() -> None:

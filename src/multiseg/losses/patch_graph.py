@@ -82,7 +82,7 @@ def _members(groups: Tensor | None, count: int, device: torch.device) -> list[Te
     """The places of each group's nodes, in order."""
     if groups is None:
         return [torch.arange(count, device=device)]
-    return [torch.nonzero(groups == group).flatten() for group in groups.unique()]
+    return [torch.nonzero(groups == group).flatten() for group in torch.unique(groups)]
 
 
 def _runs(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -93,7 +93,7 @@ class MixAndMatch(PretrainingMethod):
         with images_of(self.network.backbone, [name for name in datasets for _ in range(per_image)]):
             coarsest: Tensor = self.network.backbone(self.normalize(patches.flatten(0, 1)))[-1]
         vectors = coarsest.mean((2, 3)) if self.pooling == "mean" else coarsest.flatten(1)
-        return vectors.unflatten(0, (-1, per_image))
+        return vectors.reshape(-1, per_image, vectors.shape[1])
 
     def of_all_processes(self, features: Tensor) -> Tensor:
         """Features of the global batch in its order; those of other processes are constants. Shape: (B, P, C) to
