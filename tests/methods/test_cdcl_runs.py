@@ -19,6 +19,7 @@ from multiseg.methods.cdcl import CDCL
 from multiseg.predictor import Predictor
 from multiseg.run_folder import RunFolder
 from multiseg.taxonomy.relations import remap_by_name
+from two_processes import TwoProcesses
 
 MIXED = ["--data.plan", "{class_path: multiseg.loading.sampling.Mixed}"]
 #: One image of each dataset a batch: of two processes each has norms to call of which it has no image.
@@ -124,26 +125,35 @@ def test_a_run_that_diverges_does_not_look_healthy(train_arguments: list[str], t
     assert rows(tmp_path / "run")[-1]["loss"] == rows(tmp_path / "run")[-1]["loss/town"] == "nan"
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [[], APART, ["--data.plan.exponent", "4"]],
-    ids=["alternating", "mixed, a dataset on one process only", "a cycle without one of the datasets"],
-)
-def test_two_processes_train_like_one(plan: list[str], train_arguments: list[str], tmp_path: Path) -> None:
-    arguments = [*train_arguments, *PLAIN, *LARGE, *plan, "--steps", "4"]
-    command = [sys.executable, "-m", "multiseg", "train", "cdcl", *arguments, "--run", str(tmp_path / "two")]
-    two = subprocess.Popen(
-        [*command, "--devices", "2", "--trainer.accelerator", "cpu"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert run_command("train", "cdcl", *arguments, "--run", tmp_path / "one", "--quiet") == 0
-    output = two.communicate(timeout=180)[0]
-    assert two.returncode == 0, output
-    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+PLANS = {
+    "alternating": [],
+    "mixed, a dataset on one process only": APART,
+    "a cycle without one of the datasets": ["--data.plan.exponent", "4"],
+}
+
+
+def compared_arguments(plan: str, roots: dict[str, Path]) -> list[str]:
+    return ["train", "cdcl", *tiny_run.arguments(roots), *PLAIN, *LARGE, *PLANS[plan], "--steps", "4"]
+
+
+@pytest.fixture(scope="module")
+def runs_on_two(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("two")
+    TwoProcesses([[*compared_arguments(plan, data_roots), "--run", root / plan] for plan in PLANS]).wait()
+    return root
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_two_processes_train_like_one(
+    plan: str, data_roots: dict[str, Path], runs_on_two: Path, tmp_path: Path
+) -> None:
+    both = (tmp_path / "one", runs_on_two / plan)
+    assert run_command(*compared_arguments(plan, data_roots), "--run", both[0], "--quiet") == 0
+    first, second = map(weights, both)
     assert first.keys() == second.keys()
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
-    for row, same in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+    for row, same in zip(*map(rows, both), strict=True):
         for key in ("loss", "loss/town", "loss/park"):
             assert float(row[key] or -1) == pytest.approx(float(same[key] or -1), rel=1e-3)
 

@@ -1,8 +1,6 @@
 """LMSeg and MaskFormer from the command line: runs, interrupted and on two processes; any words; segments."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from multiseg.methods.lmseg import LMSeg
 from multiseg.networks.text_encoder import SentenceText
 from multiseg.run_folder import RunFolder, load_model, read_checkpoint
 from multiseg.synthetic import write_datasets
+from two_processes import TwoProcesses
 
 SMALL = [
     *["--method.network.decoder", "{class_path: multiseg.networks.pixel_decoder.PixelDecoder, init_args: "],
@@ -224,14 +223,9 @@ def test_resuming_ends_the_same(
 def test_two_processes_train_like_one(data_roots: dict[str, Path], tmp_path: Path) -> None:
     """Each has other images, other datasets, other numbers of segments; the losses' normalisers are of all."""
     arguments = [*small(data_roots), "--method.prompt_length", "2", "--steps", "1", "--trainer.val_every", "1"]
-    command = [sys.executable, "-m", "multiseg", "train", "lmseg", *arguments, "--run", str(tmp_path / "two")]
-    two = subprocess.Popen(
-        [*command, "--devices", "2", "--trainer.accelerator", "cpu"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    two = TwoProcesses([["train", "lmseg", *arguments, "--run", tmp_path / "two"]])
     assert run_command("train", "lmseg", *arguments, "--run", tmp_path / "one", "--quiet") == 0
-    output = two.communicate(timeout=180)[0]
-    assert two.returncode == 0, output
+    two.wait()
     first, second = (read_checkpoint(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("one", "two"))
     # a first step of AdamW is as long for tiny gradients as for large ones: its moments are compared
     for number, moments in first["optimizer_states"][0]["state"].items():

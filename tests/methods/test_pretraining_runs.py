@@ -4,7 +4,6 @@ wrongly asked for.
 
 import csv
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from multiseg.methods.mdp import MDP
 from multiseg.methods.mix_and_match import MixAndMatch
 from multiseg.methods.moco import MoCo
 from multiseg.run_folder import read_checkpoint
+from two_processes import TwoProcesses
 
 VIEWS = ["--data.views.size", "[64, 96]"]
 SMALL = [*VIEWS, "--method.projection_channels", "16"]
@@ -142,30 +142,41 @@ def test_resuming_at_any_step_ends_the_same(
         assert all(torch.equal(whole["queue"][part], cut["queue"][part]) for part in ("keys", "position"))
 
 
-@pytest.mark.parametrize(
-    ("name", "steps"), [("mdp", 1), ("mdp", 2), ("regions", 1), ("pixels", 1), ("moco", 2), ("mix_and_match", 2)]
-)
-def test_two_processes_train_like_one(name: str, steps: int, train_arguments: list[str], tmp_path: Path) -> None:
-    """The same losses, weights (and so gradients), key encoder, prototypes and bank, at the same global batch. After
-    several steps rounding has grown, and which classes are nearest to a pixel is a choice that it can turn.
-    """
+ON_TWO = [("mdp", 1), ("mdp", 2), ("regions", 1), ("pixels", 1), ("moco", 2), ("mix_and_match", 2)]
+
+
+def compared_arguments(name: str, steps: int, roots: dict[str, Path]) -> list[object]:
+    # of a code, which classes are nearest to a pixel is a choice that rounding can turn after several steps
     coded = ["--method.coding", "null"] if name == "mdp" and steps > 1 else []
-    arguments = [*RECIPES[name], *train_arguments, *coded, "--steps", steps, "--method.network.decoder.dropout", "0"]
-    command = [sys.executable, "-m", "multiseg", "train", *map(str, arguments), "--run", str(tmp_path / "two")]
-    two = subprocess.Popen(
-        [*command, "--devices", "2", "--trainer.accelerator", "cpu"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert run_command("train", *arguments, "--run", tmp_path / "one", "--quiet") == 0
-    output = two.communicate(timeout=180)[0]
-    assert two.returncode == 0, output
-    first, second = (read_checkpoint(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("one", "two"))
+    dropout = ["--method.network.decoder.dropout", "0"]
+    return ["train", *RECIPES[name], *tiny_arguments(name, roots), *coded, "--steps", steps, *dropout]
+
+
+@pytest.fixture(scope="module")
+def runs_on_two(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("two")
+    commands = [
+        [*compared_arguments(name, steps, data_roots), "--run", root / f"{name}{steps}"] for name, steps in ON_TWO
+    ]
+    TwoProcesses(commands).wait()
+    return root
+
+
+@pytest.mark.parametrize(("name", "steps"), ON_TWO)
+def test_two_processes_train_like_one(
+    name: str, steps: int, data_roots: dict[str, Path], runs_on_two: Path, tmp_path: Path
+) -> None:
+    """The same losses, weights (and so gradients), key encoder, prototypes and bank, at the same global batch."""
+    run = tmp_path / "one"
+    assert run_command(*compared_arguments(name, steps, data_roots), "--run", run, "--quiet") == 0
+    both = (run, runs_on_two / f"{name}{steps}")
+    first, second = (read_checkpoint(path / "checkpoints" / "last.ckpt") for path in both)
     assert first["state_dict"].keys() == second["state_dict"].keys()
     tolerance = {1: {"rtol": 1e-3, "atol": 3e-5}, 2: {"rtol": 1e-2, "atol": 3e-3}}[steps]
     for entry, value in first["state_dict"].items():
         other = second["state_dict"][entry]
         torch.testing.assert_close(value, other, **tolerance, msg=lambda m, n=entry: f"{n}: {m}")
-    for row, same in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+    for row, same in zip(*map(rows, both), strict=True):
         for key in (key for key in row if key.startswith("loss")):
             assert float(row[key]) == pytest.approx(float(same[key]), rel=2e-3)
 
