@@ -20,7 +20,7 @@ from multiseg.networks.mask_decoder import MaskDecoderSettings
 from multiseg.networks.pixel_classifier import PixelClassifier
 from multiseg.networks.pixel_decoder import PixelDecoder
 from multiseg.networks.pyramid_pooling import PyramidPooling
-from multiseg.networks.segmentation_network import AuxiliaryHead, SegmentationNetwork
+from multiseg.networks.segmentation_network import AuxiliaryHead, DecoderFactory, SegmentationNetwork
 from multiseg.networks.text_encoder import TextEncoder, TextEncoderSpec
 from multiseg.networks.text_encoder.base import Tokens
 from multiseg.optim.optimizers import SGD, AdamW
@@ -96,14 +96,17 @@ def make_masks(
 
 
 def make(
-    kind: type[SegmentationMethod], spaces: list[LabelSpace] | None = None, **arguments: object
+    kind: type[SegmentationMethod],
+    spaces: list[LabelSpace] | None = None,
+    pixel_decoder: DecoderFactory | None = None,
+    **arguments: object,
 ) -> SegmentationMethod:
     if issubclass(kind, MaskMethod):
         return make_masks(kind, spaces, **arguments)
     torch.manual_seed(0)
     network = SegmentationNetwork(
         Backbone("test_resnet"),
-        partial(PyramidPooling, channels=16, bins=[1, 2], dropout=0.0),
+        pixel_decoder or partial(PyramidPooling, channels=16, bins=[1, 2], dropout=0.0),
         None if issubclass(kind, PretrainingMethod | MDP) else partial(AuxiliaryHead, channels=16, dropout=0.0),
     )
     method = kind(

@@ -3,6 +3,7 @@ import logging
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 
 from multiseg.errors import MultisegError
@@ -169,3 +170,70 @@ def test_frozen_norms_neither_learn_nor_follow_the_images():
     assert all(norm.weight.grad is None and not norm.weight.requires_grad for norm in norms)
     trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     assert trained and all(parameter.grad is not None for parameter in trained)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "strides"),
+    [
+        # Simonyan and Zisserman, table 1, configuration D
+        (
+            "vgg16_bn",
+            [64, 64, 128, 128, 256, 256, 256, *[512] * 7],
+            [1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 16, 16, 16, 32],
+        ),
+        ("vgg11", [64, 128, 256, 256, 512, 512, 512, 512, 512], [1, 2, 4, 4, 8, 8, 16, 16, 32]),
+        ("alexnet_bn", [96, 256, 384, 384, 256, 256], [4, 8, 16, 16, 16, 32]),
+    ],
+)
+def test_every_layer_is_a_level(name, channels, strides):
+    with torch.device("meta"):  # shapes alone: timm makes VGG with 100 million weights that no level needs
+        backbone = Backbone(name, every_layer=True)
+        pyramid = backbone(torch.empty(1, 3, 64, 96))
+    assert (backbone.channels, backbone.strides) == (channels, strides)
+    assert [tuple(level.shape[1:]) for level in pyramid] == [
+        (c, 64 // s, 96 // s) for c, s in zip(channels, strides, strict=True)
+    ]
+
+
+def test_vgg_ends_in_pool5_and_stages_in_their_last_activation():
+    with torch.device("meta"):
+        backbone = Backbone("vgg16_bn")
+    assert (backbone.channels, backbone.strides) == ([64, 128, 256, 512, 512, 512], [1, 2, 4, 8, 16, 32])
+    last = backbone.features.feature_info.module_name()
+    kinds = [type(backbone.features[name.replace(".", "_")]) for name in last]
+    assert kinds == [torch.nn.ReLU] * 5 + [torch.nn.MaxPool2d]
+
+
+def test_levels_of_every_layer_are_what_the_plain_model_computes():
+    backbone = Backbone("alexnet_bn", every_layer=True).eval()
+    few = Backbone("alexnet_bn").eval()
+    few.load_state_dict(backbone.state_dict())  # the same names, so weights go both ways
+    backbone.load_state_dict(few.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    expected, current = [], images
+    with torch.no_grad():
+        for layer in timm.create_model("alexnet_bn").eval().features:
+            copied = list(backbone.features.children())[len(expected)]
+            assert type(copied) is type(layer)
+            current = copied(current)
+            expected.append(current.clone())
+        pyramid = backbone(images)
+        for level, place in zip(pyramid, (2, 6, 10, 13, 16, 17), strict=True):
+            torch.testing.assert_close(level, expected[place].relu())
+        for level, place in zip(few(images), (0, 1, 4, 5), strict=True):
+            torch.testing.assert_close(level, pyramid[place])
+
+
+def test_torchvisions_vgg_fits_whole():
+    with torch.device("meta"):
+        backbone = Backbone("vgg16_bn", every_layer=True)
+        report = backbone.load(torchvision.models.vgg16_bn().state_dict())
+    assert report.complete
+    assert all(name.startswith("classifier.") for name in report.unexpected)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_convnext"])
+def test_every_layer_of_what_is_no_sequence_is_refused(name):
+    with pytest.raises(MultisegError, match=f"'{name}' is no plain sequence") as caught:
+        Backbone(name, every_layer=True)
+    assert "\n" not in str(caught.value)

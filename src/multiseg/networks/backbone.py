@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import timm
+from timm.models import FeatureInfo, FeatureListNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiseg.errors import MultisegError, did_you_mean
+from multiseg.networks import alexnet  # noqa: F401  (makes timm know it)
 from multiseg.networks.dataset_norm import norm_sets, require_plain
 from multiseg.weights import LoadReport, load_weights, read_weights
 
@@ -19,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 #: Lets a transformer take images of any size; each family has its own word for it, convolutional networks need none.
 _ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
 class Backbone(nn.Module):
@@ -32,6 +36,8 @@ class Backbone(nn.Module):
             32 leaves the model as it is, so a plain vision transformer stays at its patch size.
         drop_path: rate of stochastic depth, where the model has it.
         frozen_norms: batch norms keep the statistics, scales and shifts of the weights, in training, too.
+        every_layer: every convolution of a network that is a plain sequence becomes a level, after its norm and
+            activation, and what comes last, in place of the last layer of each stage. Weights are called the same.
 
     Attributes:
         channels: of each level, fine to coarse.
@@ -49,6 +55,7 @@ class Backbone(nn.Module):
         output_stride: Literal[8, 16, 32] = 32,
         drop_path: float = 0.0,
         frozen_norms: bool = False,
+        every_layer: bool = False,
     ) -> None:
         super().__init__()
         self.name = name
@@ -61,6 +68,8 @@ class Backbone(nn.Module):
         if drop_path:
             options["drop_path_rate"] = drop_path
         self.features = _create(name, options, pretrained=weights == "timm")
+        if every_layer:
+            _tap_every_layer(self.features, name)
         self.channels: list[int] = self.features.feature_info.channels()
         self.strides: list[int] = self.features.feature_info.reduction()
         if options.get("output_stride", self.strides[-1]) != self.strides[-1]:
@@ -151,6 +160,29 @@ def _create(name: str, options: dict[str, Any], pretrained: bool) -> Any:
                 f"weights of timm model '{name}' cannot be had ({_reason(error)}); `weights` also takes a local file."
             ) from None
     raise MultisegError(f"timm model '{name}' cannot be built with {asked}: {reason}")
+
+
+def _tap_every_layer(features: Any, name: str) -> None:
+    """Makes every convolution's activation, and the last layer, a level of one of timm's feature networks."""
+    layers = list(features.named_children())
+    # timm runs the children one after the other; blocks with branches within would hide their convolutions
+    if not isinstance(features, FeatureListNet) or any(next(layer.children(), None) for _, layer in layers):
+        raise MultisegError(f"timm model '{name}' is no plain sequence of layers, so it has no level of every layer.")
+    taps: list[dict[str, Any]] = []
+    channels, stride, open_run = 0, 1, False  # a run: a convolution with its norm and activation
+    for (layer_name, layer), (_, following) in zip(layers, [*layers[1:], ("", None)], strict=True):
+        if isinstance(layer, nn.Conv2d):
+            channels, open_run = layer.out_channels, True
+        stride *= _side(getattr(layer, "stride", 1))
+        if following is None or (open_run and isinstance(following, (nn.Conv2d, *_POOLS))):
+            taps.append({"num_chs": channels, "reduction": stride, "module": layer_name})
+            open_run = False
+    features.return_layers = {tap["module"]: str(index) for index, tap in enumerate(taps)}
+    features.feature_info = FeatureInfo(taps, tuple(range(len(taps))))
+
+
+def _side(stride: Any) -> int:
+    return int(stride[0] if isinstance(stride, tuple) else stride)
 
 
 def _reason(error: Exception) -> str:

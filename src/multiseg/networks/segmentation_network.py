@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +33,8 @@ class Decoder(nn.Module):
     Attributes:
         channels: of the feature map.
         stride: of the feature map, in pixels of the image.
+        points: pixels of each image that it wants to be trained at, in place of the whole map; None: the map. Such a
+            decoder takes a second argument, (B, P, 2) rows and columns of pixels, and returns (B, channels, 1, P).
 
     Shape:
         pyramid: list of (B, C_i, h_i, w_i), fine to coarse; returns: (B, channels, h, w).
@@ -39,6 +42,7 @@ class Decoder(nn.Module):
 
     channels: int
     stride: int
+    points: int | None = None
 
 
 #: Called with the channels and strides of the backbone. In a recipe it is a class with its other arguments; in Python
@@ -80,7 +84,7 @@ class Features(NamedTuple):
     """What a network yields for B images.
 
     Args:
-        decoded: (B, D, h, w) from the decoder, for the classifier.
+        decoded: (B, D, h, w) from the decoder, for the classifier; (B, D, 1, P) where only P points were asked for.
         auxiliary: (B, D', h', w') from the auxiliary head; None without one and in evaluation.
         pyramid: of the backbone, fine to coarse.
     """
@@ -153,14 +157,32 @@ class SegmentationNetwork(nn.Module):
         prefix = "network." if any(name.startswith("network.") for name in state) else None
         return load_weights(self, state, prefix=prefix, source=source)
 
-    def forward(self, images: Tensor) -> Features:
-        """
+    def draw_points(self, images: Tensor) -> Tensor | None:
+        """Random pixels of each image to train the decoder at; None where it is trained at all of them.
+
+        Each is drawn from the whole image as it comes, independently of the others: the padding to the backbone's
+        stride has none.
+
         Shape:
+            images: (B, 3, H, W); returns: (B, P, 2) int64, rows and columns.
+        """
+        if self.decoder.points is None:
+            return None
+        shape = len(images), self.decoder.points
+        return torch.stack([torch.randint(length, shape, device=images.device) for length in images.shape[-2:]], -1)
+
+    def forward(self, images: Tensor, points: Tensor | None = None) -> Features:
+        """
+        Whoever trains a decoder that has `points` draws them; without, its map is dense, in training, too.
+
+        Args:
             images: (B, 3, H, W) float, normalised by `mean` and `std`; H and W as they come.
+            points: (B, P, 2) of `draw_points`, where the decoder has them: decode these pixels only.
         """
         pyramid = self.backbone(images)
         auxiliary = self.auxiliary(pyramid) if self.auxiliary and self.training else None
-        return Features(self.decoder(pyramid), auxiliary, pyramid)
+        decoded = self.decoder(pyramid) if points is None else self.decoder(pyramid, points)
+        return Features(decoded, auxiliary, pyramid)
 
 
 def upsample(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
@@ -189,6 +211,16 @@ def labels_at(labels: Tensor, stride: int, size: tuple[int, int], ignore: int) -
     padding = (0, max(width - labels.shape[-1], 0), 0, max(height - labels.shape[-2], 0))
     padded = F.pad(labels, padding, value=ignore)
     return padded[..., stride // 2 : height : stride, stride // 2 : width : stride]
+
+
+def labels_of_points(labels: Tensor, points: Tensor) -> Tensor:
+    """The labels of some pixels, shaped like an image one pixel high.
+
+    Shape:
+        labels: (B, H, W); points: (B, P, 2) rows and columns; returns: (B, 1, P).
+    """
+    rows, columns = points.unbind(-1)
+    return labels[torch.arange(len(labels), device=labels.device)[:, None], rows, columns][:, None]
 
 
 def make_classifier(channels: int, classes: int) -> nn.Conv2d:

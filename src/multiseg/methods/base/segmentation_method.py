@@ -23,7 +23,7 @@ from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
 from multiseg.label_space import IGNORE, LabelSpace
 from multiseg.losses.cross_entropy import cross_entropy_sum
 from multiseg.networks.dataset_norm import convert_norms, images_of, norm_sets, untouched
-from multiseg.networks.segmentation_network import Features, SegmentationNetwork, upsample
+from multiseg.networks.segmentation_network import Features, SegmentationNetwork, labels_of_points, upsample
 from multiseg.optim.optimizers import OptimizerSpec
 from multiseg.optim.schedules import Schedule
 from multiseg.taxonomy.relations import Relation
@@ -55,7 +55,8 @@ class SegmentationMethod(LightningModule):
 
     with n_k of the batch's n images and N_k of its labelled pixels from dataset k, both counted over all processes; s
     is 1, or, if `sum_datasets`, the number of datasets: those in the batch times the `turns` of an update, over which
-    the trainer averages gradients.
+    the trainer averages gradients. Where the decoder is trained at some points of an image (`Hypercolumn`), their mean
+    estimates that of the pixels; each process draws its own.
 
     Args:
         spaces: the label space of each training dataset (linked from the data).
@@ -154,7 +155,8 @@ class SegmentationMethod(LightningModule):
         """The sum of the losses of a dataset's labelled pixels; each -log p(y | x) here.
 
         Args:
-            logits: (B, K, H, W) float32 of `classify`, enlarged to the size of the labels.
+            logits: (B, K, H, W) float32 of `classify`, enlarged to the size of the labels. Where the decoder is trained
+                at points, these stand in a row: H is 1.
             labels: (B, H, W) int64 of `targets`, with `IGNORE`.
             dataset: whose images they are.
 
@@ -185,13 +187,22 @@ class SegmentationMethod(LightningModule):
         images, pixels = self._global_counts(labels)
         present = [name for name in self.spaces if images[name]]
         inputs = self.normalize(batch.images, batch.padding if batch.padded else None)
-        features = self.features(inputs, [space.name for space in batch.spaces], elsewhere=present)
+        points = self.network.draw_points(inputs)
+        drawn: dict[str, Tensor] = {}
+        if points is not None:
+            drawn = {name: labels_of_points(own, points[rows_of.get(name, [])]) for name, own in labels.items()}
+            labelled_points = self._global_counts(drawn)[1]
+        features = self.features(inputs, [space.name for space in batch.spaces], elsewhere=present, points=points)
         losses: dict[str, Tensor] = {}
         for name in self.spaces:
             # A dataset absent from this process takes part with no image: its classifier gets a zero gradient, not
             # none, so that DDP finds every parameter used and one process does the same as many.
             main, *auxiliary = self.classify(features, name, rows_of.get(name, []))
-            loss = self._enlarged_loss(main, labels[name], name, self.network.stride)
+            if points is None:
+                loss = self._enlarged_loss(main, labels[name], name, self.network.stride)
+            else:  # each labelled point stands for as many labelled pixels
+                weight = pixels[name] / labelled_points[name].clamp(min=1)
+                loss = weight * self.pixel_loss(main.float(), drawn[name], name)
             for logits in auxiliary:
                 second = self._enlarged_loss(logits, labels[name], name, self.network.auxiliary_stride)
                 loss = loss + self.auxiliary_weight * second
@@ -221,7 +232,13 @@ class SegmentationMethod(LightningModule):
         norms = untouched(self.network, batch.rows_of())
         return loss if norms is None else loss + norms
 
-    def features(self, inputs: Tensor, datasets: str | Sequence[str], elsewhere: Iterable[str] = ()) -> Features:
+    def features(
+        self,
+        inputs: Tensor,
+        datasets: str | Sequence[str],
+        elsewhere: Iterable[str] = (),
+        points: Tensor | None = None,
+    ) -> Features:
         """What the network makes of images.
 
         Args:
@@ -229,9 +246,10 @@ class SegmentationMethod(LightningModule):
             datasets: whose images they are, in training for each of them. Where all datasets share their norms, it
                 does not matter.
             elsewhere: datasets of which only other processes may have images in this batch.
+            points: of the network's `draw_points`; None: the whole map.
         """
         with images_of(self.network, datasets, elsewhere):
-            features: Features = self.network(inputs)
+            features: Features = self.network(inputs, points)
         return features
 
     def _enlarged_loss(self, logits: Tensor, labels: Tensor, dataset: str, stride: int) -> Tensor:
