@@ -49,6 +49,8 @@ def test_it_is_what_the_data_module_draws(data_roots):
     [
         (config(1, batch_size=8, patches={"per_image": 10}), 80),
         (config(3, batch_size=8, patches={"per_image": 10}), 240),
+        (config(3, batch_size=8, patches={"class_path": "PatchPlan", "init_args": {"per_image": 5}}), 120),
+        (config(3, batch_size=8, patches={"class_path": "PatchPlan"}), None),
         (config(3, {"accumulate": 4}, batch_size=8, total_batch_size=40, patches={"per_image": 10}), 400),
         (config(3, batch_size=8, plan={"class_path": ALTERNATING}, patches={"per_image": 10}), 80),  # one dataset's
         (config(1, batch_size=8, plan={"class_path": "mine.Plan"}, patches={"per_image": 10}), None),
