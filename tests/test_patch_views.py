@@ -112,17 +112,22 @@ def test_finer_levels_are_averaged_to_the_same_cells_and_norms_are_the_dataset_s
     method = make(MultiHead, dataset_norms=True)
     lived_in(method.network)
     own = predictor(method)
-    coarse = method.network.backbone
     patches = make_patches([TOWN], size=(32, 64)).images[0]
     before = {name: patch_features(own, patches, name) for name in ("town", "park")}
     assert not torch.allclose(before["town"], before["park"])
 
     class Finer(torch.nn.Module):
+        def __init__(self, coarse: torch.nn.Module) -> None:
+            super().__init__()
+            self.coarse = coarse
+
         def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-            return [torch.nn.functional.interpolate(coarse(images)[-1], scale_factor=4, mode="nearest")]
+            return [torch.nn.functional.interpolate(self.coarse(images)[-1], scale_factor=4, mode="nearest")]
 
     fake = SimpleNamespace(
-        method=SimpleNamespace(network=SimpleNamespace(backbone=Finer()), normalize=method.normalize),
+        method=SimpleNamespace(
+            network=SimpleNamespace(backbone=Finer(method.network.backbone)), normalize=method.normalize
+        ),
         precision=own.precision,
         device=own.device,
     )
@@ -152,10 +157,11 @@ def test_figures_are_those_of_a_loop() -> None:
         right.append(bool(labels[nearest] == labels[own]))
         chances.append(sum(bool(labels[other] == labels[own]) for other in others) / len(others))
     assert nearest_share(x, labels, sources) == pytest.approx((np.mean(right), np.mean(chances)))
-    lots = torch.rand(24, 3, generator=torch.Generator().manual_seed(0))
-    triplets = list(zip(*(part.tolist() for part in connected_graph(labels, lots, IGNORE)), strict=True))
+    generator = torch.Generator().manual_seed(0)
+    graphs = [connected_graph(labels, torch.rand(24, 3, generator=generator), IGNORE) for _ in range(3)]
+    triplets = [row for graph in graphs for row in zip(*(part.tolist() for part in graph), strict=True)]
     ordered = [float(((x[a] - x[p]) ** 2).sum()) < float(((x[a] - x[n]) ** 2).sum()) for a, p, n in triplets]
-    assert len(triplets) == 24 and ordered_share(x, labels) == pytest.approx(np.mean(ordered))
+    assert len(triplets) == 3 * 24 and ordered_share(x, labels, 3) == pytest.approx(np.mean(ordered))
 
 
 def test_figures_of_one_class_or_one_image_are_unknown() -> None:
@@ -176,9 +182,14 @@ def test_patches_are_cut_as_in_the_tuning(tmp_path) -> None:
     town, park = read_rule(run, "town"), read_rule(run, "park")
     assert (town.plan.size, town.plan.sides, town.long_side, town.pooling) == ((16, 8), (4, 6), 77, "mean")
     assert park.long_side == 99
+    plan = {"class_path": "multiseg.loading.patches.PatchPlan", "init_args": {"size": [32, 32], "sides": [2, 8]}}
+    run.write_config(config(patches=plan))
+    assert read_rule(run, "town").plan == PatchPlan(size=(32, 32), sides=(2, 8))
     run.write_config(config(patches={"size": "large"}))
     with pytest.raises(MultisegError, match=r"patches\.size"):
         read_rule(run, "town")
+    run.write_config(config(patches=None))
+    assert read_rule(run, "town").plan == PatchPlan()
     with pytest.raises(MultisegError, match="does not say how patches are cut"):
         read_rule(run, "nowhere")
 

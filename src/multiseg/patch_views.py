@@ -24,12 +24,14 @@ from multiseg.label_space import IGNORE, LabelSpace
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.loading.patches import PatchPlan
 from multiseg.loading.transforms import Pipeline, base_factor
+from multiseg.losses.base import Triplets
 from multiseg.losses.patch_graph import connected_graph
 from multiseg.losses.triplet_ranking import triplet_ranking
 from multiseg.networks.dataset_norm import images_of
 from multiseg.predictor import Predictor
 from multiseg.prototype_views import balanced
 from multiseg.run_folder import RunFolder
+from multiseg.training_cost import patch_settings
 from multiseg.tuning_lineage import find_tunings
 
 #: Images of each dataset that are looked at, and patches of a class in each of them.
@@ -38,6 +40,8 @@ IMAGES, PER_IMAGE = 60, 3
 CLASSES = 28
 #: Patches of a dataset: so many for each class, but neither fewer nor more than that in all.
 PER_CLASS, FEWEST, MOST = 20, 240, 560
+#: Graphs whose triplets are counted: those of one, few as there are patches, leave some percent to chance.
+GRAPHS = 20
 #: Features are averaged to one cell for so many pixels of a patch, the stride of the coarsest level of most backbones.
 CELL = 32
 #: Patches in a backbone at a time, and places tried for one where its square must lie within the image.
@@ -92,7 +96,7 @@ def read_rule(run: RunFolder, dataset: str) -> PatchRule:
     config = run.read_config()
     try:
         data = config["data"]
-        patches = data.get("patches") or {}
+        patches = patch_settings(config)
         size, sides = (tuple(patches.get(key) or getattr(PatchPlan, key)) for key in ("size", "sides"))
         plan = PatchPlan(size=size, sides=sides)
         pipeline = {**(data.get("pipeline") or {}), **(data["datasets"][dataset].get("pipeline") or {})}
@@ -207,17 +211,18 @@ def patch_features(predictor: Predictor, images: Tensor, dataset: str, pooling: 
     return features
 
 
-def ordered_share(features: Tensor, labels: Tensor, seed: int = 0) -> float:
-    """The share of the triplets of a class-wise connected graph whose positive is nearer than the negative; NaN where
+def ordered_share(features: Tensor, labels: Tensor, graphs: int = GRAPHS) -> float:
+    """The share of the triplets of class-wise connected graphs whose positive is nearer than the negative; NaN where
     there is no triplet.
 
     Args:
         features: (N, C).
         labels: (N,) int64.
-        seed: of the graph.
+        graphs: drawn at random, the same for all features.
     """
-    lots = torch.rand(len(labels), 3, generator=torch.Generator().manual_seed(seed))
-    triplets = connected_graph(labels, lots, IGNORE)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [connected_graph(labels, torch.rand(len(labels), 3, generator=generator), IGNORE) for _ in range(graphs)]
+    triplets = Triplets(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
     if not len(triplets.anchors):
         return math.nan
     return float(triplet_ranking(features, triplets, margin=1.0).ordered)
@@ -273,7 +278,7 @@ def view_patches(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> It
                 drawn[dataset] = draw_patches(opened, rules[dataset].plan, rules[dataset].long_side)
             except MultisegError as error:
                 notes[dataset].append(f"No patches of {dataset}: {error}")
-    pictured = _can_be_pictured(notes)
+    pictured = _can_be_pictured(drawn, notes)
     panels: dict[str, list[PatchPanel]] = {dataset: [] for dataset in notes}
     for (name, run), own in zip(runs.items(), entries, strict=True):
         shared = [dataset for dataset in drawn if dataset in own]
@@ -307,12 +312,14 @@ def view_patches(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> It
         )
 
 
-def _can_be_pictured(notes: Mapping[str, list[str]]) -> bool:
+def _can_be_pictured(drawn: Mapping[str, DrawnPatches], notes: Mapping[str, list[str]]) -> bool:
+    if not drawn:
+        return False
     try:
-        load_tsne()  # before patches are embedded in vain
+        load_tsne()
     except MultisegError as error:
-        for dataset, said in notes.items():
-            said.append(f"No picture of the patches of {dataset}: {error}")
+        for dataset in drawn:
+            notes[dataset].append(f"No picture of the patches of {dataset}: {error}")
         return False
     return True
 

@@ -86,12 +86,13 @@ def patches_section(runs: Sequence[RunSummary], sets: Sequence[PatchSet]) -> str
         "Features are the coarsest level of the backbone as the tuning ranks it, of unit length; where a backbone has "
         "more than a cell for every 32 pixels of a patch, they are averaged to one. All runs have the same patches, "
         "the same triplets and the same settings of t-SNE, which keeps near what is near: how far groups lie apart, "
-        "and how large they are, means nothing. A triplet, of a graph as in the tuning, is in order where its positive "
-        "is nearer than its negative, by chance half of them. The nearest patch is sought among those of other images."
+        "and how large they are, means nothing. Triplets are those of twenty graphs as in the tuning, in order where "
+        "the positive is nearer than the negative, by chance half of them. The nearest patch is sought among those of "
+        "other images."
     )
     out = [f'<h3>Features of patches</h3><p>{lead}</p><p class="muted small">{how}</p>']
     for own in sets:
-        body = _table(runs, own) + _pictures(runs, own) if own.panels else ""
+        body = _table(runs, own) + _pictures(own) if own.panels else ""
         out.append(f"<h4>{escape(own.dataset)}</h4>{paragraphs(own.notes)}{body}")
     return "".join(out)
 
@@ -125,12 +126,11 @@ def _table(runs: Sequence[RunSummary], own: PatchSet) -> str:
     )
 
 
-def _pictures(runs: Sequence[RunSummary], own: PatchSet) -> str:
+def _pictures(own: PatchSet) -> str:
     """For every group of classes a key, and a picture of each run."""
     drawn = [(panel, panel.places) for panel in own.panels if panel.places is not None]
     if not drawn:
         return ""
-    by_name = {run.name: run for run in runs}
     across = max(2, math.ceil(len(drawn) / math.ceil(len(drawn) / _ACROSS)))
     groups = class_groups(own.labels)
     out = []
@@ -141,11 +141,13 @@ def _pictures(runs: Sequence[RunSummary], own: PatchSet) -> str:
         )
         rest = '<li class="muted">in grey all others</li>' if len(groups) > 1 else ""
         figures = "".join(
-            f"<figure>{_scatter(own, places, group, panel.run)}<figcaption>{run_chip(by_name[panel.run])}</figcaption>"
-            "</figure>"
+            # no run's colour beside the colours of classes
+            f"<figure>{_scatter(own, places, group, panel.run)}<figcaption>{escape(panel.run)}</figcaption></figure>"
             for panel, places in drawn
         )
-        out.append(f'<ul class="key">{keys}{rest}</ul><div class="panel" style="--across:{across}">{figures}</div>')
+        out.append(
+            f'<ul class="key">{keys}{rest}</ul><div class="panel parts" style="--across:{across}">{figures}</div>'
+        )
     return "".join(out)
 
 
