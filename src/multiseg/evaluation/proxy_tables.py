@@ -118,7 +118,7 @@ def _table(runs: Sequence[RunSummary], columns: Mapping[str, Callable[[Entry], s
     for run in runs:
         for dataset, entry in run.proxy.items():
             facts = f'<td class="method">{escape(run.method)}</td><td class="text">{escape(dataset)}</td>'
-            cells = "".join(f"<td>{cell(entry)}</td>" for cell in columns.values())
+            cells = "".join(f"<td>{cell(entry).replace('-', '−')}</td>" for cell in columns.values())
             body.append(f"<tr><th>{run_chip(run)}</th>{facts}{cells}</tr>")
     head = "".join(f"<th>{escape(heading)}</th>" for heading in columns)
     return (
