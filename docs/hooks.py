@@ -26,7 +26,7 @@ API = {
     "methods": ("Methods", ("methods",)),
     "optimization": ("Optimisers and schedules", ("optim",)),
     "evaluation": ("Evaluation", ("evaluation",)),
-    "runs": ("Runs", ("configuration", "instantiation", "training", "run_folder", "predictor")),
+    "runs": ("Runs", ("configuration", "instantiation", "training", "run_folder", "predictor", "ensemble")),
     "synthetic": ("Synthetic data", ("synthetic.domains", "synthetic.writers")),
 }
 

@@ -161,6 +161,19 @@ def step(method: SegmentationMethod, batch: Batch | ViewBatch | PatchBatch | Til
     return method.training_step(batch, 0)  # type: ignore[arg-type]
 
 
+def train(method: SegmentationMethod, batch: Batch | ViewBatch | PatchBatch | TileBatch, steps: int) -> list[float]:
+    """The losses of some updates on one batch."""
+    optimizer = method.optimizer_spec.build(method)
+    losses = []
+    for _ in range(steps):
+        loss = step(method, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
 def lived_in(network: nn.Module) -> nn.Module:
     """With statistics, scales, shifts and classifiers that are not the initial ones, many of which are zero."""
     torch.manual_seed(1)

@@ -195,9 +195,10 @@ class PlainProgress(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
+        judged_by = str(pl_module.best_by).removeprefix("val/")
         shown = "  ".join(
-            f"{name[4:]} {float(metrics[name]):.1f}"
-            for kind in ("mIoU", "PQ")
+            f"{name[4:]} {float(metrics[name]):.{1 if kind in ('mIoU', 'PQ') else 3}f}"
+            for kind in dict.fromkeys(("mIoU", "PQ", judged_by))
             for name in metrics
             if name.startswith("val/") and name.endswith(kind)
         )

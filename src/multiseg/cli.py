@@ -475,11 +475,23 @@ def _add_evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "score a run on its own datasets, or on others",
+        "score a run on its own datasets, or on others; or several runs as one model",
         "multiseg evaluate runs/a camvid=/d/CamVid --split test --flip",
     )
     command.add_argument("run", type=Path, metavar="RUN")
-    command.add_argument("datasets", nargs="*", metavar="NAME=ROOT", help="default: the run's own")
+    command.add_argument(
+        "datasets",
+        nargs="*",
+        metavar="NAME=ROOT",
+        help="default: the run's own; with --ensemble the other runs come first, and the default is what all were "
+        "trained on",
+    )
+    command.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="of several RUNs, whatever their methods, average the class probabilities of each pixel; scores of the "
+        "ensemble and of each run, in one pass over the images",
+    )
     command.add_argument("--split", help="default: the one each dataset is evaluated on in training")
     command.add_argument(
         "--taxonomy",
@@ -529,6 +541,10 @@ def _add_inference(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
+    if given.ensemble:
+        from multiseg.commands.ensembling import evaluate_ensemble
+
+        return evaluate_ensemble(given)
     from multiseg.commands.evaluating import evaluate_run
     from multiseg.run_folder import RunFolder
 

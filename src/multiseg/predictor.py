@@ -17,6 +17,7 @@ from multiseg.datasets import SegmentationDataset
 from multiseg.datasets.base import PanopticDataset
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.evaluation.flops import count_multiply_adds
+from multiseg.evaluation.inference import ClassMaps
 from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
 from multiseg.evaluation.panoptic_quality import PanopticQuality, panoptic_scores
 from multiseg.label_space import IGNORE, LabelSpace
@@ -146,33 +147,51 @@ class Predictor:
                 f"the classes of taxonomy '{predicted.name}' are not those of '{dataset.name}': "
                 "relate them with --relations."
             )
-        if self.norms is None and self.method.norm_sets and dataset.name not in self.method.norm_sets:
-            raise MultisegError(
-                f"the model has batch norms of each training dataset, none of '{dataset.name}': choose with `norms`."
-            )
+        self.require_norms(dataset.name)
         pipeline = pipeline or Pipeline(long_side=self.model.input_size(predicted.name).long_side)
         # segments of other classes would first have to be made those of the dataset
         by_segments = self.method.panoptic and remapping is None and isinstance(dataset, PanopticDataset)
-        judge = _Judge(dataset.label_space, remapping, by_segments, self.device)
+        judge = Judge(dataset.label_space, remapping, by_segments, self.device)
         self.norms_used.clear()
         gflops = math.nan
-        for batches in evaluation_loader(
-            [(dataset, pipeline)], batch_size, default_workers() if workers is None else workers
-        ):
-            for batch in batches:
-                on_device = batch.to(self.device)
-                size = batch.labels.shape[-2:]
-                if math.isnan(gflops):
-                    gflops = self.gflops(batch.images.shape[-2:], predicted.name)
-                labels, segments = self._predict(on_device.images, size, predicted.name, dataset.name, by_segments)
-                judge.update(on_device, labels, segments)
-                for key, own in zip(batch.keys, segments, strict=False):  # there are none, or one for each
-                    if found:
-                        found(key, own)
-                if progress:
-                    progress(len(batch))
+        for batch in split_batches(dataset, pipeline, batch_size, workers, progress):
+            on_device = batch.to(self.device)
+            size = batch.labels.shape[-2:]
+            if math.isnan(gflops):
+                gflops = self.gflops(batch.images.shape[-2:], predicted.name)
+            labels, segments = self._predict(on_device.images, size, predicted.name, dataset.name, by_segments)
+            judge.update(on_device, labels, segments)
+            for key, own in zip(batch.keys, segments, strict=False):  # there are none, or one for each
+                if found:
+                    found(key, own)
         norms = dict(self.norms_used.most_common())
         return Evaluation(dataset.name, dataset.split, predicted.name, judge.unreached, judge.scores(), gflops, norms)
+
+    def require_norms(self, dataset: str) -> None:
+        """
+        Raises:
+            MultisegError: it must be said whose batch norms images of a dataset pass.
+        """
+        if self.norms is None and self.method.norm_sets and dataset not in self.method.norm_sets:
+            raise MultisegError(
+                f"the model has batch norms of each training dataset, none of '{dataset}': choose with `norms`."
+            )
+
+    @torch.no_grad()
+    def class_maps(self, images: Tensor, size: Sequence[int], taxonomy: str, dataset: str) -> ClassMaps:
+        """Class probabilities that are not enlarged yet, to be averaged with those of other models.
+
+        Args:
+            images: (B, 3, H, W) uint8, as large as they enter the network.
+            size: height and width of the output.
+            taxonomy: one of `taxonomies`.
+            dataset: whose norms to use where `norms` does not say.
+        """
+        seen_as = self._norms_for(images, dataset)
+        self.norms_used.update(seen_as)
+        self._set_window(taxonomy)
+        with self.precision():
+            return self.method.class_maps(images.to(self.device), size, taxonomy, seen_as or None)
 
     @torch.no_grad()
     def predict_in_all(self, images: Tensor, dataset: str, taxonomies: Iterable[str]) -> dict[str, Tensor]:
@@ -295,7 +314,31 @@ class Evaluation:
         }
 
 
-class _Judge:
+def split_batches(
+    dataset: SegmentationDataset,
+    pipeline: Pipeline,
+    batch_size: int,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Batch]:
+    """All images of a split once, images of one size together.
+
+    Args:
+        dataset: the split.
+        pipeline: how large images enter the network.
+        batch_size: images at a time.
+        workers: loading processes; None: as in training.
+        progress: called with the number of images of each batch once it is done with.
+    """
+    workers = default_workers() if workers is None else workers
+    for batches in evaluation_loader([(dataset, pipeline)], batch_size, workers):
+        for batch in batches:
+            yield batch
+            if progress:
+                progress(len(batch))
+
+
+class Judge:
     """Counts what predictions on a dataset are worth.
 
     Args:

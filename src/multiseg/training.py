@@ -206,6 +206,7 @@ def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool, accumu
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it says what we say, and advertises
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # it is: see loading.datamodule
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero")  # no held-out images
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     every = validation_interval(settings)
     progress = [] if quiet else [Progress() if is_terminal() else PlainProgress(settings.steps)]

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from multiseg.errors import MultisegError
 from multiseg.evaluation import inference
-from multiseg.evaluation.inference import predict_labels, predict_probabilities
+from multiseg.evaluation.inference import mean_labels, predict_labels, predict_maps, predict_probabilities
 
 
 def network(stride=1, classes=5, kernel=1):
@@ -175,4 +175,57 @@ def test_one_view_is_never_enlarged_whole(monkeypatch):
     enlarge = inference._enlarge
     monkeypatch.setattr(inference, "_enlarge", lambda *a: sizes.append((out := enlarge(*a)).numel()) or out)
     predict_labels(network(stride=4, classes=50), images(64, 64), (256, 128))
+    assert len(sizes) > 100 and max(sizes) * 4 <= 2**16
+
+
+#: Of three models: stride, and how they look at the image.
+MODELS = [(1, {}), (3, {"flip": True}), (2, {"window": (10, 12)})]
+
+
+def maps_of_models(size, models=MODELS):
+    made = []
+    for seed, (stride, options) in enumerate(models):
+        torch.manual_seed(seed)
+        made.append((nn.Conv2d(3, 5, 1, stride=stride).requires_grad_(False), options))
+    return made, [predict_maps(forward, images(), size, **options) for forward, options in made]
+
+
+@pytest.mark.parametrize("size", [(19, 26), (40, 23)])
+def test_models_are_averaged_as_probabilities(size):
+    made, maps = maps_of_models(size)
+    naive = sum(predict_probabilities(forward, images(), size, **options) for forward, options in made) / len(made)
+    together, alone = mean_labels(maps)
+    assert together.dtype == torch.int64 and torch.equal(together, naive.argmax(1))
+    for (forward, options), own in zip(made, alone, strict=True):
+        assert torch.equal(own, predict_labels(forward, images(), size, **options))
+        assert not torch.equal(own, together)
+
+
+def test_chunks_change_nothing_of_several_models(monkeypatch):
+    together, alone = mean_labels(maps_of_models((31, 23))[1])
+    for rows in (1, 7):
+        monkeypatch.setattr(inference, "_CPU_CHUNK", rows * 4 * 2 * 5 * 23)
+        again, own = mean_labels(maps_of_models((31, 23))[1])
+        assert torch.equal(again, together) and all(map(torch.equal, own, alone))
+
+
+def test_classes_in_another_order():
+    order = [3, 0, 4, 1, 2]
+    maps = predict_maps(network(), images(), (19, 26), flip=True)
+    torch.testing.assert_close(maps.in_order(order).probabilities(), maps.probabilities()[:, order])
+
+
+def test_models_of_other_classes_or_sizes_are_refused():
+    first = predict_maps(network(), images(), (19, 26))
+    for other in (predict_maps(network(classes=4), images(), (19, 26)), predict_maps(network(), images(), (19, 25))):
+        with pytest.raises(ValueError, match="same images, classes and pixels"):
+            mean_labels([first, other])
+
+
+def test_models_are_never_enlarged_whole(monkeypatch):
+    monkeypatch.setattr(inference, "_CPU_CHUNK", 2**16)
+    sizes = []
+    enlarge = inference._enlarge
+    monkeypatch.setattr(inference, "_enlarge", lambda *a: sizes.append((out := enlarge(*a)).numel()) or out)
+    mean_labels([predict_maps(network(stride=4, classes=50), images(64, 64), (128, 128)) for _ in range(3)])
     assert len(sizes) > 100 and max(sizes) * 4 <= 2**16

@@ -3,6 +3,7 @@ state.
 """
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -15,16 +16,19 @@ from multiseg.label_space import IGNORE
 from multiseg.methods.base import Inference, SegmentationMethod
 from multiseg.methods.by_name import ByName
 from multiseg.methods.cdcl import CDCL
+from multiseg.methods.colorization import Colorization
+from multiseg.methods.jigsaw import Jigsaw
 from multiseg.methods.label_remap import LabelRemap
 from multiseg.methods.lmseg import LMSeg
 from multiseg.methods.maskformer import MaskFormer
 from multiseg.methods.maskformer_by_name import MaskFormerByName
 from multiseg.methods.mdp import MDP
+from multiseg.methods.mix_and_match import MixAndMatch
 from multiseg.methods.moco import MoCo
 from multiseg.methods.multi_head import MultiHead
 from multiseg.methods.supervised import Supervised
 from multiseg.methods.universal import Universal
-from tiny_methods import PARK, TOWN, make, make_batch, make_views, step
+from tiny_methods import PARK, TOWN, make, make_batch, make_patches, make_tiles, make_views, step, train
 
 METHODS = [Supervised, MultiHead, CDCL, ByName, LabelRemap, Universal, MaskFormer, MaskFormerByName, LMSeg]
 
@@ -33,14 +37,7 @@ METHODS = [Supervised, MultiHead, CDCL, ByName, LabelRemap, Universal, MaskForme
 def test_learns_what_it_is_shown(kind: type[SegmentationMethod]) -> None:
     method = make(kind).train()
     batch = make_batch([TOWN] * 4 if kind is Supervised else [TOWN, PARK, TOWN, PARK])
-    optimizer = method.optimizer_spec.build(method)
-    losses = []
-    for _ in range(12):
-        loss = step(method, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    losses = train(method, batch, 12)
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -70,6 +67,9 @@ def test_predicts_in_each_taxonomy_at_the_asked_size(kind: type[SegmentationMeth
     for name, space in method.taxonomies.items():
         labels = method.predict_labels(make_batch([TOWN]).images, (50, 77), name)
         assert labels.shape == (1, 50, 77) and labels.min() >= 0 and labels.max() < len(space)
+        probabilities = method.probabilities(make_batch([TOWN]).images, (50, 77), name)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(1, 50, 77))
+        assert torch.equal(probabilities.argmax(1), labels)
 
 
 def test_unknown_taxonomy_names_the_nearest() -> None:
@@ -180,6 +180,18 @@ def test_a_padded_batch_trains_and_predicts_on_an_accelerator(kind: type[Segment
 def test_views_train_on_an_accelerator(kind: type[SegmentationMethod]) -> None:
     method = make(kind).train().cuda()
     batch = make_views([TOWN, PARK]).pin_memory().to("cuda", non_blocking=True)
+    with torch.autocast("cuda", torch.bfloat16):
+        step(method, batch).backward()
+    assert all(torch.isfinite(parameter).all() for parameter in method.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("kind", "make_cuts"), [(MixAndMatch, make_patches), (Jigsaw, make_tiles), (Colorization, make_batch)]
+)
+def test_cuts_train_on_an_accelerator(kind: type[SegmentationMethod], make_cuts: Any) -> None:
+    method = make(kind).train().cuda()
+    batch = make_cuts([TOWN, PARK]).pin_memory().to("cuda", non_blocking=True)
     with torch.autocast("cuda", torch.bfloat16):
         step(method, batch).backward()
     assert all(torch.isfinite(parameter).all() for parameter in method.parameters())

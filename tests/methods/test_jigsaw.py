@@ -8,7 +8,7 @@ import torch
 from multiseg.errors import MultisegError
 from multiseg.methods.jigsaw import Jigsaw
 from multiseg.networks.jigsaw_head import choose_permutations
-from tiny_methods import PARK, TOWN, make, make_tiles, step
+from tiny_methods import PARK, TOWN, make, make_tiles, train
 
 SMALL = {"permutations": 8, "tile_channels": 16, "channels": 32, "dropout": 0.0}
 
@@ -61,12 +61,7 @@ def test_brightness_and_contrast_of_a_tile_do_not_matter() -> None:
 def test_learns_a_puzzle_and_counts_what_it_solves() -> None:
     method = make(Jigsaw, **SMALL).train()
     batch = make_tiles([TOWN, PARK] * 4)
-    optimizer = method.optimizer_spec.build(method)
-    for _ in range(15):
-        loss = step(method, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    train(method, batch, 15)
     solved, chance = method.scores_of(method.count_validation(batch)).values()
     assert chance == 1 / 8 and solved > 0.7
     assert all(p.grad is not None for p in method.parameters() if p.requires_grad)

@@ -10,7 +10,7 @@ import torch
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE
 from multiseg.methods.mix_and_match import MixAndMatch
-from tiny_methods import PARK, TOWN, make, make_batch, make_patches, step
+from tiny_methods import PARK, TOWN, make, make_batch, make_patches, step, train
 
 BATCH = make_patches([TOWN, PARK, TOWN, PARK])
 
@@ -84,14 +84,7 @@ def test_mean_pooling_forgets_the_place() -> None:
 
 def test_tuning_draws_classes_apart() -> None:
     method = make(MixAndMatch).train()
-    optimizer = method.optimizer_spec.build(method)
-    losses = []
-    for _ in range(15):
-        loss = step(method, BATCH)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    losses = train(method, BATCH, 15)
     assert losses[-1] < losses[0] - 0.5
     decoder = [parameter for parameter in method.network.decoder.parameters()]
     assert decoder and all(parameter.grad is None for parameter in decoder)

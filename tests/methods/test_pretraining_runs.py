@@ -1,4 +1,6 @@
-"""MDP and MoCo from the command line: interrupted, on two processes, as a start for other runs, wrongly asked for."""
+"""MDP, MoCo, M&M and its proxy tasks from the command line: interrupted, on two processes, as a start for other runs,
+wrongly asked for.
+"""
 
 import csv
 import json
@@ -14,7 +16,10 @@ from safetensors.torch import load_file
 import tiny_run
 from multiseg.cli import main
 from multiseg.methods.base import SegmentationMethod
+from multiseg.methods.colorization import Colorization
+from multiseg.methods.jigsaw import Jigsaw
 from multiseg.methods.mdp import MDP
+from multiseg.methods.mix_and_match import MixAndMatch
 from multiseg.methods.moco import MoCo
 from multiseg.run_folder import read_checkpoint
 
@@ -30,7 +35,27 @@ RECIPES: dict[str, list[str]] = {
     ],
     "pixels": ["mdp", "pixel_to_pixel", *SMALL],
     "moco": ["moco", *SMALL, "--method.queue", "32"],
+    "mix_and_match": ["mix_and_match", "--data.patches", "{per_image: 4, size: [32, 32], sides: [16, 40]}"],
+    "jigsaw": [
+        *["jigsaw", "--data.tiles", "{cell: 36, tile: 32}", "--method.permutations", "6"],
+        *["--method.tile_channels", "16", "--method.channels", "32"],
+    ],
+    "colorization": ["colorization", "--method.network.decoder.points", "16", "--method.bins", "8"],
 }
+KINDS: dict[str, type[SegmentationMethod]] = {
+    "mdp": MDP,
+    "moco": MoCo,
+    "mix_and_match": MixAndMatch,
+    "jigsaw": Jigsaw,
+    "colorization": Colorization,
+}
+PROXIES = {"jigsaw": "accuracy", "colorization": "gain"}
+
+
+def tiny_arguments(name: str, roots: dict[str, Path]) -> list[str]:
+    """As `tiny_run.arguments`; a hypercolumn has no bins."""
+    arguments = tiny_run.arguments(roots)
+    return arguments[: arguments.index("--method.network.decoder.bins")] if name == "colorization" else arguments
 
 
 def run_command(*arguments: object) -> int:
@@ -48,10 +73,10 @@ def rows(run: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def finished_runs(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pretraining")
-    for name in ("mdp", "moco"):
-        arguments = [*RECIPES[name], *tiny_run.arguments(data_roots), "--trainer.checkpoint_every", 1]
+    for name in KINDS:
+        arguments = [*RECIPES[name], *tiny_arguments(name, data_roots), "--trainer.checkpoint_every", 1]
         assert run_command("train", *arguments, "--run", root / name, "--quiet") == 0
-    return {name: root / name for name in ("mdp", "moco")}
+    return {name: root / name for name in KINDS}
 
 
 def test_a_run_has_scores_by_nearest_prototypes_and_losses_of_both_parts(finished_runs: dict[str, Path]) -> None:
@@ -74,13 +99,18 @@ def test_the_model_is_lean_and_the_checkpoint_has_everything(finished_runs: dict
     assert queue["keys"].shape == (32, 16)
 
 
-@pytest.mark.parametrize("name", ["mdp", "moco"])
-@pytest.mark.parametrize("step", [3, 4, 6])
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        *[(name, step) for name in ("mdp", "moco") for step in (3, 4, 6)],
+        *[(name, 5) for name in KINDS if name[:2] != "mo"],
+    ],
+)
 def test_resuming_at_any_step_ends_the_same(
     name: str,
     step: int,
     finished_runs: dict[str, Path],
-    train_arguments: list[str],
+    data_roots: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -89,7 +119,7 @@ def test_resuming_at_any_step_ends_the_same(
     class PowerCut(Exception):
         pass
 
-    kind: type[SegmentationMethod] = {"mdp": MDP, "moco": MoCo}[name]
+    kind = KINDS[name]
     original = kind.training_step
 
     def breaking(self: SegmentationMethod, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -97,7 +127,7 @@ def test_resuming_at_any_step_ends_the_same(
             raise PowerCut
         return original(self, batch, batch_idx)
 
-    arguments = ["train", *RECIPES[name], *train_arguments, "--run", tmp_path / "cut", "--quiet"]
+    arguments = ["train", *RECIPES[name], *tiny_arguments(name, data_roots), "--run", tmp_path / "cut", "--quiet"]
     arguments += ["--trainer.checkpoint_every", 1]
     with monkeypatch.context() as patch:
         patch.setattr(kind, "training_step", breaking)
@@ -112,7 +142,9 @@ def test_resuming_at_any_step_ends_the_same(
         assert all(torch.equal(whole["queue"][part], cut["queue"][part]) for part in ("keys", "position"))
 
 
-@pytest.mark.parametrize(("name", "steps"), [("mdp", 1), ("mdp", 2), ("regions", 1), ("pixels", 1), ("moco", 2)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("mdp", 1), ("mdp", 2), ("regions", 1), ("pixels", 1), ("moco", 2), ("mix_and_match", 2)]
+)
 def test_two_processes_train_like_one(name: str, steps: int, train_arguments: list[str], tmp_path: Path) -> None:
     """The same losses, weights (and so gradients), key encoder, prototypes and bank, at the same global batch. After
     several steps rounding has grown, and which classes are nearest to a pixel is a choice that it can turn.
@@ -155,8 +187,10 @@ def test_keys_follow_once_an_update_also_where_batches_are_accumulated(
         assert names and all(torch.equal(state[name], state[f"key.encoder.{name}"]) for name in names)
 
 
-@pytest.mark.parametrize("name", ["mdp", "moco"])
-@pytest.mark.parametrize("part", ["backbone", "network"])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("mdp", "backbone"), ("mdp", "network"), ("moco", "backbone"), ("moco", "network"), ("mix_and_match", "backbone")],
+)
 def test_it_is_a_start_for_other_runs(
     name: str, part: str, finished_runs: dict[str, Path], train_arguments: list[str], tmp_path: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
@@ -178,23 +212,64 @@ def test_it_is_a_start_for_other_runs(
     backbone = [key for key in trained if key.startswith("network.backbone.") and "num_batches" not in key]
     assert backbone and all(torch.equal(started[key], trained[key]) for key in backbone)
     decoder = [key for key in trained if key.startswith("network.decoder.") and key.endswith("weight")]
-    if name == "moco" and part == "backbone":
+    if name != "mdp" and part == "backbone":
         return  # it leaves the decoder as the seed made it, and so both runs have the same
     assert all(torch.equal(started[key], trained[key]) for key in decoder) == (part == "network")
 
 
-def test_moco_predicts_nothing_and_says_so(finished_runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("evaluate", finished_runs["moco"]) == 2
-    message = capsys.readouterr().err
-    assert "MoCo predicts no classes" in message and len(message.strip().splitlines()) <= 2
+def test_what_learns_no_classes_says_so(finished_runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("moco", "mix_and_match", *PROXIES):
+        assert run_command("evaluate", finished_runs[name]) == 2
+        message = capsys.readouterr().err
+        assert f"{KINDS[name].__name__} predicts no classes" in message and len(message.strip().splitlines()) <= 2
     assert run_command("report", finished_runs["moco"], finished_runs["mdp"]) == 0
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_proxy_task_is_judged_on_held_out_images(name: str, finished_runs: dict[str, Path]) -> None:
+    run = finished_runs[name]
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["datasets"] == {} and set(metrics["proxy"]) == {"town", "park"}
+    judged = [row for row in rows(run) if row[f"val/{PROXIES[name]}"]]
+    assert [row["step"] for row in judged] == ["4", "8"]
+    scores = [entry[PROXIES[name]] for entry in metrics["proxy"].values()]
+    assert float(judged[-1][f"val/{PROXIES[name]}"]) == pytest.approx(sum(scores) / 2, rel=1e-3, abs=1e-6)
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_proxy_tasks_take_folders_of_images(
+    name: str, data_roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = next(path for path in data_roots["town"].rglob("*") if path.is_dir() and list(path.glob("*.[jp][pn]g")))
+    arguments = [*RECIPES[name], "--data", f"photos:images={folder}", *tiny_arguments(name, data_roots)[4:]]
+    assert run_command("train", *arguments, "--steps", 1, "--run", tmp_path / "run", "--quiet") == 0
+    assert "proxy" not in json.loads((tmp_path / "run" / "metrics.json").read_text()), "nothing is held out"
+
+
+def test_mix_and_match_needs_labels(
+    data_roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*RECIPES["mix_and_match"], *tiny_arguments("mix_and_match", data_roots)]
+    folder = next(path for path in data_roots["town"].rglob("*") if path.is_dir() and list(path.glob("*.[jp][pn]g")))
+    photos = ["--data", f"photos:images={folder}"]
+    assert run_command("train", *arguments, *photos, "--run", tmp_path / "run") == 2
+    assert "MixAndMatch learns from labels, and the dataset 'photos' has none." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["multi_head", "--data.views", "{size: [32, 32]}"], "MultiHead trains on crops, not on views"),
-        (["mdp", "--data.views", "null"], "MDP contrasts views of images: add data.views"),
+        (
+            ["multi_head", "--data.views", "{size: [32, 32]}"],
+            "MultiHead trains on crops of images, not on views: remove data.views",
+        ),
+        (["mdp", "--data.views", "null"], "MDP trains on views of images, not on crops: add data.views"),
+        (["mix_and_match", "--data.patches", "null"], "MixAndMatch trains on patches of images, not on crops"),
+        (["jigsaw", "--data.views", "{size: [32, 32]}"], "data.views and data.tiles exclude each other"),
+        (["mix_and_match", "--data.patches.sizes", "[3, 3]"], "data.patches has no key 'sizes'; did you mean 'size'?"),
+        (["jigsaw", "--data.tiles.tile", "90"], "tiles.tile must be 1 to tiles.cell (56), not 90"),
+        (["mix_and_match", "--method.match", "grpah"], "method"),
         (["mdp", "--data.views.siez", "[3, 3]"], "data.views has no key 'siez'; did you mean 'size'?"),
         (["mdp", "--data.views.mixing.kind", "regoin"], "data.views"),
         (["mdp", "--method.contrast", "pixel"], "contrast"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,15 +97,29 @@ def make_predictor(run: RunFolder, given: Namespace) -> Predictor:
     return Predictor(model, given.device, inference, given.sliding)
 
 
-def own_datasets(run: RunFolder, split: str | None = None) -> dict[str, SegmentationDataset]:
+def own_datasets(
+    run: RunFolder, split: str | None = None, among: Collection[str] | None = None
+) -> dict[str, SegmentationDataset]:
     """The datasets a run was trained on, in the splits it is evaluated on; those without labels are left out.
+
+    Args:
+        run: the run.
+        split: another split.
+        among: only these; by default all.
 
     Raises:
         MultisegError: they are not where they were in training, or there is no such split.
     """
+    entries = labelled_entries(run)
+    wanted = entries if among is None else among
+    return {name: open_dataset(name, entry, split or "val") for name, entry in entries.items() if name in wanted}
+
+
+def labelled_entries(run: RunFolder) -> dict[str, DatasetEntry]:
+    """The datasets with labels that a run was trained on, by name; whether they are still there is not looked at."""
     config: Config = run.read_config()["data"]["datasets"]
     entries = {name: DatasetEntry(**entry) for name, entry in config.items()}
-    return {name: open_dataset(name, e, split or "val") for name, e in entries.items() if is_labelled(name, e)}
+    return {name: entry for name, entry in entries.items() if is_labelled(name, entry)}
 
 
 def choose_taxonomy(
@@ -251,14 +265,24 @@ def _print_evaluations(evaluations: dict[str, Evaluation], as_json: bool) -> Non
         return
     show_metrics({"datasets": data})
     for name, entry in data.items():
-        norms = entry.get("norms", {})
-        if norms and set(norms) != {name}:
-            results.print(f"{name} {_passed(norms)}", markup=False, soft_wrap=True)
+        show_norms(name, name, entry)
         results.print()
         show_classes(f"{name} {entry['split']}", entry)
-        if entry["unreached"]:
-            results.print(
-                f"left out, since taxonomy '{entry['taxonomy']}' has no counterpart: {', '.join(entry['unreached'])}",
-                markup=False,
-                soft_wrap=True,
-            )
+        show_unreached(entry)
+
+
+def show_norms(what: str, own: str, entry: Mapping[str, Any]) -> None:
+    """Whose batch norms the images passed, where it was not those of their own dataset."""
+    norms = entry.get("norms", {})
+    if norms and set(norms) != {own}:
+        results.print(f"{what} {_passed(norms)}", markup=False, soft_wrap=True)
+
+
+def show_unreached(entry: Mapping[str, Any]) -> None:
+    """The classes of a dataset that are not judged."""
+    if entry["unreached"]:
+        results.print(
+            f"left out, since taxonomy '{entry['taxonomy']}' has no counterpart: {', '.join(entry['unreached'])}",
+            markup=False,
+            soft_wrap=True,
+        )

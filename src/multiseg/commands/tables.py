@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from multiseg.console import results
@@ -65,6 +66,23 @@ def show_classes(name: str, scores: Mapping[str, Any]) -> None:
     for class_name in dict.fromkeys([*scores["per_class"], *segments]):
         qualities = [_percent(segments.get(class_name, {}).get(key)) for key in columns]
         table.add_row(class_name, *qualities, _percent(scores["per_class"].get(class_name)))
+    results.print(table)
+
+
+def show_side_by_side(name: str, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """The scores of several models on one dataset, the means first and then the IoU of every class.
+
+    Args:
+        name: of the dataset.
+        models: scores of each.
+    """
+    table = Table(name, *map(escape, models), box=None, pad_edge=False)
+    for key, title in (("mIoU", "mIoU"), ("mean_accuracy", "mean accuracy"), ("pixel_accuracy", "pixel accuracy")):
+        table.add_row(title, *(_percent(scores[key]) for scores in models.values()))
+    table.add_row("GFLOPs an image", *(f"{scores['GFLOPs']:.1f}" for scores in models.values()))
+    table.add_row()
+    for class_name in next(iter(models.values()))["per_class"]:
+        table.add_row(class_name, *(_percent(scores["per_class"][class_name]) for scores in models.values()))
     results.print(table)
 
 

@@ -2,7 +2,7 @@
 
 Every forward pass is a *view* of the output: its logits, and for each output pixel the place among them. Nothing is
 enlarged before all views are there; then the output is made some rows at a time, so that memory beyond the result and
-the logits stays the same for any number of classes, views and windows.
+the logits stays the same for any number of classes, views, windows and models.
 """
 
 from __future__ import annotations
@@ -62,12 +62,9 @@ def predict_probabilities(
         MultisegError: no scale, a scale that is not positive, an empty window or an overlap outside 0 ≤ overlap < 1.
         ValueError: the logits do not cover the input at that stride.
     """
-    views = list(_views(forward, images, output_size, scales, flip, window, overlap, stride))
-    batch, _, _, num_classes = views[0].logits.shape
-    out = views[0].logits.new_empty((batch, num_classes, *output_size))
-    for start, stop in _row_chunks(views[0], output_size):
-        out[:, :, start:stop] = _mean_probabilities(views, start, stop, output_size[1]).permute(0, 3, 1, 2)
-    return out
+    return predict_maps(
+        forward, images, output_size, scales=scales, flip=flip, window=window, overlap=overlap, stride=stride
+    ).probabilities()
 
 
 @torch.no_grad()
@@ -103,6 +100,95 @@ def predict_labels(
             classes = winners[low : high + 1].any(0).nonzero()[:, 0]
             out[:, start:stop] = classes[_enlarge(first, start, stop, classes).argmax(-1)]
     return out
+
+
+@torch.no_grad()
+def predict_maps(
+    forward: Forward,
+    images: Tensor,
+    output_size: tuple[int, int],
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    window: tuple[int, int] | None = None,
+    overlap: float = 1 / 3,
+    stride: int | None = None,
+) -> ClassMaps:
+    """Class probabilities of which none is enlarged yet; arguments and errors as of `predict_probabilities`."""
+    views = _views(forward, images, output_size, scales, flip, window, overlap, stride)
+    return ClassMaps(tuple(views), output_size)
+
+
+@torch.no_grad()
+def mean_labels(maps: Sequence[ClassMaps]) -> tuple[Tensor, list[Tensor]]:
+    """What several models say together, and what each says alone.
+
+    Together they say the class whose probability, averaged over the models, is largest; alone each says exactly what
+    `predict_labels` does. The output is made some rows at a time, for all models, so that none of their probabilities
+    is ever there at full size.
+
+    Args:
+        maps: of each model for the same images, in the same classes and at the same output size.
+
+    Shape:
+        returns: (B, H', W') int64, together and of each model.
+
+    Raises:
+        ValueError: classes, images or sizes differ.
+    """
+    shapes = [entry.shape for entry in maps]
+    if not shapes or len(set(shapes)) > 1:
+        raise ValueError(f"models are averaged over the same images, classes and pixels; found {shapes}.")
+    batch, _, height, width = shapes[0]
+    first = maps[0].views[0]
+    together, *alone = (
+        torch.empty((batch, height, width), dtype=torch.int64, device=first.logits.device) for _ in range(len(maps) + 1)
+    )
+    for start, stop in _row_chunks(first, (height, width)):
+        total: Tensor | None = None
+        for entry, own in zip(maps, alone, strict=True):
+            if len(entry.views) == 1:  # as in `predict_labels`: softmax might make two unlike logits equal
+                enlarged = _enlarge(entry.views[0], start, stop)
+                own[:, start:stop] = enlarged.argmax(-1)
+                probabilities = enlarged.softmax(-1)
+            else:
+                probabilities = _mean_probabilities(entry.views, start, stop, width)
+                own[:, start:stop] = probabilities.argmax(-1)
+            total = probabilities if total is None else total.add_(probabilities)
+        assert total is not None
+        together[:, start:stop] = total.argmax(-1)
+    return together, alone
+
+
+@dataclass(frozen=True)
+class ClassMaps:
+    """The class probabilities of some images, as the logits that the network gave and what becomes of them.
+
+    Args:
+        views: a forward pass each.
+        size: (H', W') of the output.
+    """
+
+    views: tuple[_View, ...]
+    size: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """B, K, H' and W' of `probabilities`."""
+        batch, _, _, num_classes = self.views[0].logits.shape
+        return batch, num_classes, *self.size
+
+    def in_order(self, order: Sequence[int]) -> ClassMaps:
+        """The same with class `order[k]` at place k."""
+        index = torch.as_tensor(order, device=self.views[0].logits.device)
+        return replace(self, views=tuple(replace(v, logits=v.logits.index_select(-1, index)) for v in self.views))
+
+    def probabilities(self) -> Tensor:
+        """Enlarged, and averaged over the views. Shape: (B, K, H', W') float32."""
+        out = self.views[0].logits.new_empty(self.shape)
+        for start, stop in _row_chunks(self.views[0], self.size):
+            out[:, :, start:stop] = _mean_probabilities(self.views, start, stop, self.size[1]).permute(0, 3, 1, 2)
+        return out
 
 
 @dataclass(frozen=True)

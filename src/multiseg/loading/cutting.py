@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from multiseg.batch import Sample
 
 
-class Cutting(ABC):
+@dataclass(frozen=True)
+class Cutting(metaclass=ABCMeta):  # a base ABC is no dataclass: jsonargparse would then want a class_path in recipes
     """How an image of a training set is cut for a method. Subclasses are frozen dataclasses with their settings.
 
     Attributes:

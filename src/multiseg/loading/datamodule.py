@@ -277,9 +277,8 @@ def evaluation_loader(
     """Every image of every split once, over all ranks; each step yields batches of one dataset and of equal sizes, so
     that nothing is padded.
     """
-    samples: ConcatDataset[Sample] = ConcatDataset(
-        [EvaluationSamples(dataset, pipeline.evaluation()) for dataset, pipeline in datasets]
-    )
+    parts = [EvaluationSamples(dataset, pipeline.evaluation()) for dataset, pipeline in datasets]
+    samples: Sequence[Any] | ConcatDataset[Sample] = ConcatDataset(parts) if parts else []
     return DataLoader(
         samples,  # type: ignore[arg-type]  # collated: list[Batch]
         batch_size=batch_size,

@@ -113,7 +113,7 @@ class PatchPlan(Cutting):
     def draw(self, sample: Sample, long_side: int | None = None) -> list[Box]:
         """The `per_image` squares of an image, by torch's random numbers; see `cut`."""
         labels: NDArray[Any] = sample.labels.numpy()
-        factor = base_factor(*labels.shape, long_side)
+        factor = base_factor(labels.shape[0], labels.shape[1], long_side)
         top, left, labels = self._region(labels, factor)
         names = sample.space.names
         reserved, background = 0, None

@@ -110,7 +110,8 @@ class Colorization(PretrainingMethod):
             (B, 3, H, W) uint8.
         """
         logits = self.head(self.of_lightness(images, dataset).decoded).float()
-        hue, chroma = upsample(logits, self.network.stride, images.shape[-2:]).chunk(2, 1)
+        height, width = images.shape[-2:]
+        hue, chroma = upsample(logits, self.network.stride, (height, width)).chunk(2, 1)
         colors = colors_from_histograms(images.float().mean(1) / 255, hue.softmax(1), chroma.softmax(1))
         return (colors * 255).round().to(torch.uint8)
 
@@ -120,7 +121,7 @@ class Colorization(PretrainingMethod):
         return torch.cat([torch.stack([losses.sum(), losses.new_tensor(losses.numel())]), chroma, hue]).double()
 
     def scores_of(self, counts: Tensor) -> dict[str, float]:
-        (total, points), chroma, hue = counts[:2].tolist(), *counts[2:].chunk(2)
+        (total, points), chroma, hue = counts[:2].tolist(), *counts.detach()[2:].chunk(2)
         # of all constant answers the mean histogram has the least cross-entropy: its own entropy
         entropies = [-(part * (part / part.sum()).log().nan_to_num(0, 0, 0)).sum() for part in (chroma, hue)]
         constant = float(entropies[0] + self.hue_weight * entropies[1]) / points

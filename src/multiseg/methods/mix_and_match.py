@@ -93,7 +93,7 @@ class MixAndMatch(PretrainingMethod):
         with images_of(self.network.backbone, [name for name in datasets for _ in range(per_image)]):
             coarsest: Tensor = self.network.backbone(self.normalize(patches.flatten(0, 1)))[-1]
         vectors = coarsest.mean((2, 3)) if self.pooling == "mean" else coarsest.flatten(1)
-        return vectors.unflatten(0, (-1, per_image))
+        return vectors.reshape(-1, per_image, vectors.shape[1])
 
     def of_all_processes(self, features: Tensor) -> Tensor:
         """Features of the global batch in its order; those of other processes are constants. Shape: (B, P, C) to
@@ -112,10 +112,8 @@ class MixAndMatch(PretrainingMethod):
         place = {name: number for number, name in enumerate(self.spaces)}
         datasets = torch.tensor([place[space.name] for space in batch.spaces], device=labels.device)
         labels, lots, groups = (
-            # on the host: a graph is small, and sizes that depend on data make an accelerator wait each time
-            self.joined_over_processes(own).flatten(0, 1).cpu()
+            self.joined_over_processes(own).flatten(0, 1)
             for own in (labels, batch.lots, datasets[:, None].expand_as(labels))
         )
         match = connected_graph if self.match == "graph" else random_pairs
-        made = match(labels, lots, IGNORE, groups if self.negatives == "own" else None)
-        return Triplets(*(places.to(self.device) for places in made))
+        return match(labels, lots, IGNORE, groups if self.negatives == "own" else None)

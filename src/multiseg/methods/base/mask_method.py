@@ -217,7 +217,9 @@ class MaskMethod(SegmentationMethod):
     # Prediction
 
     def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
-        """Logarithms of Σ_q p_q(class) σ(mask_q), the score of each class at each pixel."""
+        """Logarithms of Σ_q p_q(class) σ(mask_q), the score of each class at each pixel. Queries overlap and may be of
+        no object, so scores sum to anything; softmax makes them probabilities, each its share of the sum.
+        """
         probabilities, masks = self.segment_queries(features, taxonomy, rows)
         scores = torch.einsum("bnk,bnhw->bkhw", probabilities[..., :-1], masks.sigmoid())
         return [scores.clamp(min=_LEAST).log()]

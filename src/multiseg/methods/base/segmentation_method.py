@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from multiseg.batch import Batch, Segments
 from multiseg.errors import MultisegError, did_you_mean
-from multiseg.evaluation.inference import predict_labels
+from multiseg.evaluation.inference import ClassMaps, Forward, predict_labels, predict_maps
 from multiseg.evaluation.iou import ConfusionMatrix, Scores, scores
 from multiseg.label_space import IGNORE, LabelSpace
 from multiseg.losses.cross_entropy import cross_entropy_sum
@@ -142,7 +142,8 @@ class SegmentationMethod(LightningModule):
     @abstractmethod
     def classify(self, features: Features, taxonomy: str, rows: Sequence[int]) -> list[Tensor]:
         """Logits of some of the images in a taxonomy's classes: the main head's, then, in training, the auxiliary
-        head's.
+        head's. In prediction the softmax of the main head's is what the method believes of each class, whatever it
+        computes its scores by: views and models are averaged as such probabilities.
 
         Shape: (len(rows), K, h, w) each.
         """
@@ -370,8 +371,31 @@ class SegmentationMethod(LightningModule):
     def predict_labels(
         self, images: Tensor, size: Sequence[int], taxonomy: str, seen_as: str | Sequence[str] | None = None
     ) -> Tensor:
-        """Label maps of a given size; see `logits`. Shape: (B, 3, h, w) uint8 to (B, H, W) int64."""
+        """Label maps of a given size, where `probabilities` are largest; see `logits`.
+
+        Shape: (B, 3, h, w) uint8 to (B, H, W) int64.
+        """
         return self._label_maps(lambda inputs: self._logits(inputs, taxonomy, seen_as), images, size, taxonomy)
+
+    def probabilities(
+        self, images: Tensor, size: Sequence[int], taxonomy: str, seen_as: str | Sequence[str] | None = None
+    ) -> Tensor:
+        """Class probabilities at a given size, averaged over scales, mirror images and windows; see `logits`. They take
+        memory: `class_maps` holds the same without enlarging it.
+
+        Shape: (B, 3, h, w) uint8 to (B, K, H, W) float32.
+        """
+        return self.class_maps(images, size, taxonomy, seen_as).probabilities()
+
+    def class_maps(
+        self, images: Tensor, size: Sequence[int], taxonomy: str, seen_as: str | Sequence[str] | None = None
+    ) -> ClassMaps:
+        """`probabilities` that are not enlarged yet, to be averaged with those of other models."""
+
+        def logits(inputs: Tensor) -> Tensor:
+            return self._logits(inputs, taxonomy, seen_as)
+
+        return predict_maps(logits, self.normalize(images), _pair(size), **self._options(taxonomy))
 
     def predict_segments(
         self, images: Tensor, size: Sequence[int], taxonomy: str, seen_as: str | Sequence[str] | None = None
@@ -402,20 +426,20 @@ class SegmentationMethod(LightningModule):
 
         return {taxonomy: predict(taxonomy) for taxonomy in taxonomies}
 
-    def _label_maps(
-        self, forward: Callable[[Tensor], Tensor], images: Tensor, size: Sequence[int], taxonomy: str
-    ) -> Tensor:
+    def _label_maps(self, forward: Forward, images: Tensor, size: Sequence[int], taxonomy: str) -> Tensor:
+        return predict_labels(forward, self.normalize(images), _pair(size), **self._options(taxonomy))
+
+    def _options(self, taxonomy: str) -> dict[str, Any]:
+        """How to predict in a taxonomy."""
         if taxonomy not in self.taxonomies:
             raise MultisegError(f"this model has no taxonomy '{taxonomy}'; {did_you_mean(taxonomy, self.taxonomies)}")
-        return predict_labels(
-            forward,
-            self.normalize(images),
-            (int(size[0]), int(size[1])),
-            scales=self.inference.scales,
-            flip=self.inference.flip,
-            window=self.inference.window,
-            stride=self.network.stride,
-        )
+        inference = self.inference
+        return {
+            "scales": inference.scales,
+            "flip": inference.flip,
+            "window": inference.window,
+            "stride": self.network.stride,
+        }
 
     # Validation
 
@@ -448,3 +472,7 @@ class SegmentationMethod(LightningModule):
     def results(self) -> dict[str, Scores]:
         """The scores of the last validation, by dataset."""
         return {name: scores(matrix.compute(), self.spaces[name].names) for name, matrix in self.matrices.items()}
+
+
+def _pair(size: Sequence[int]) -> tuple[int, int]:
+    return int(size[0]), int(size[1])
