@@ -228,6 +228,38 @@ def test_a_run_of_lmseg_has_queries_and_words_and_runs_on_one_dataset_each_stand
     assert "<p>No words of words: " in page and "<h2>Queries</h2>" not in page
 
 
+def test_a_tuning_and_what_was_fine_tuned_from_it(make_run, tmp_path, data_roots):
+    both = [*tiny_run.arguments(data_roots), "--steps", "2", "--quiet"]
+    town = [*both[:2], *both[4:]]
+    tuning, fine, puzzles = (RunFolder(tmp_path / name) for name in ("mm", "fine", "jigsaw"))
+    patches = ["--data.patches.sides", "[8, 16]", "--data.patches.size", "[32, 32]", "--data.total_batch_size", "2"]
+    assert main(["train", "mix_and_match", *town, *patches, "--run", str(tuning.path)]) == 0
+    assert main(["train", "supervised", *town, "--init.weights", str(tuning.path), "--run", str(fine.path)]) == 0
+    make_run("jigsaw", "town").write_metrics({"step": 3, "proxy": {"town": {"accuracy": 0.5, "chance": 0.25}}})
+    write_report([puzzles, tuning, make_run("p", "park"), fine], tmp_path / "r.html", panels=0)
+    page = (tmp_path / "r.html").read_text()
+    assert "<td>50.0</td><td>25.00</td><td>2.0</td>" in page.split("<h2>Proxy tasks</h2>")[1].split("</section>")[0]
+    section = page.split("<h2>Mix-and-match tuning</h2>")[1].split("</section>")[0]
+    # the puzzle solver has no model, and park's run nothing to do with town
+    assert f"<p>No features of jigsaw: {puzzles.path} has no model/" in section and "park" not in section
+    assert re.findall('aria-label="town: patches in (.*?)"', section) == ["mm", "fine"]
+    assert "of 3 images of the split val, cut as in mm: squares of 8 to 16 pixels, resized to 32×32." in section
+    assert "Size of the graph" not in section
+    larger = RunFolder(tmp_path / "larger")
+    config = tuning.read_config()
+    assert config["data"]["total_batch_size"] == 2
+    config["data"]["total_batch_size"] = 4
+    larger.path.mkdir()
+    larger.write_config(config)
+    larger.write_metrics(tuning.read_metrics())
+    write_report([tuning, larger], tmp_path / "r.html", panels=0)
+    told = re.findall("<title>(nodes: .*?)</title>", (tmp_path / "r.html").read_text(), re.S)
+    assert [tip.split(": ")[1].split("\n") for tip in told] == [["20", "mm"], ["40", "larger"]]
+    tuning.path.rename(tmp_path / "elsewhere")
+    write_report([fine], tmp_path / "r.html", panels=0)
+    assert not re.search("[Mm]ix-and-match|Proxy", (tmp_path / "r.html").read_text())
+
+
 def test_a_model_whose_queries_cannot_be_shown_keeps_its_predictions(make_run, tmp_path, stub, monkeypatch):
     def refuse(predictor, name, samples):
         raise MultisegError("several views.")

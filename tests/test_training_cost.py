@@ -1,6 +1,6 @@
 import pytest
 
-from multiseg.training_cost import images_per_update
+from multiseg.training_cost import images_per_update, nodes_per_graph
 
 ALTERNATING = "multiseg.loading.sampling.Alternating"
 
@@ -42,3 +42,20 @@ def test_it_is_what_the_data_module_draws(data_roots):
     for plan, written in ((None, None), (Alternating(), {"class_path": ALTERNATING})):
         data = DataModule(entries, plan=plan, batch_size=4)
         assert images_per_update(config(2, batch_size=4, plan=written)) == data.batch_size * data.turns
+
+
+@pytest.mark.parametrize(
+    ("given", "nodes"),
+    [
+        (config(1, batch_size=8, patches={"per_image": 10}), 80),
+        (config(3, batch_size=8, patches={"per_image": 10}), 240),
+        (config(3, batch_size=8, patches={"class_path": "PatchPlan", "init_args": {"per_image": 5}}), 120),
+        (config(3, batch_size=8, patches={"class_path": "PatchPlan"}), None),
+        (config(3, {"accumulate": 4}, batch_size=8, total_batch_size=40, patches={"per_image": 10}), 400),
+        (config(3, batch_size=8, plan={"class_path": ALTERNATING}, patches={"per_image": 10}), 80),  # one dataset's
+        (config(1, batch_size=8, plan={"class_path": "mine.Plan"}, patches={"per_image": 10}), None),
+        (config(1, batch_size=8), None),
+    ],
+)
+def test_nodes_of_a_graph(given, nodes):
+    assert nodes_per_graph(given) == nodes

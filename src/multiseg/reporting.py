@@ -6,32 +6,39 @@ import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from multiseg.batch import Sample
+from multiseg.color_views import view_colors
 from multiseg.configuration import Config
 from multiseg.console import progress_bar
 from multiseg.datasets import SegmentationDataset
 from multiseg.errors import MultisegError
+from multiseg.evaluation.color_panels import RunColors
 from multiseg.evaluation.embedding_charts import RunPrototypes
 from multiseg.evaluation.iou import Scores
 from multiseg.evaluation.panoptic_quality import PanopticScores
+from multiseg.evaluation.patch_charts import PatchSet
 from multiseg.evaluation.query_panels import RunQueries
 from multiseg.evaluation.report import Gallery, Panel, render_report
 from multiseg.evaluation.run_summary import RunSummary
+from multiseg.evaluation.tuning_charts import Tuning
 from multiseg.evaluation.weight_charts import RunNorms
 from multiseg.evaluation.word_charts import RunWords
 from multiseg.loading.datamodule import DatasetEntry, open_dataset
 from multiseg.log import read_log
 from multiseg.norm_statistics import read_norms
+from multiseg.patch_views import view_patches
 from multiseg.predictor import Predictor
 from multiseg.prototype_views import has_prototypes, view_run
 from multiseg.query_views import view_queries
 from multiseg.run_folder import RunFolder, write_text
 from multiseg.training_cost import images_per_update
+from multiseg.tuning_lineage import find_tunings, read_tuning
 from multiseg.word_views import has_words, view_words
 
 
@@ -54,11 +61,24 @@ def write_report(runs: Sequence[RunFolder], out: Path, title: str = "multiseg re
     names = short_names([run.path for run in runs])
     summaries = [read_run(run, name, tuple(own)) for run, name, own in zip(runs, names, entries, strict=True)]
     by_name = dict(zip(names, runs, strict=True))
-    galleries, queries, notes = make_galleries(by_name, entries, panels)
+    galleries, seen, notes = make_galleries(by_name, entries, panels)
     norms, norm_notes = collect_norms(by_name, entries)
     prototypes, words = collect_prototypes(by_name, entries), collect_words(by_name)
+    page = render_report(
+        title,
+        summaries,
+        galleries,
+        notes,
+        norms,
+        norm_notes,
+        prototypes,
+        seen.queries,
+        words,
+        seen.colors,
+        collect_patches(by_name, entries),
+        collect_tunings(by_name),
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
-    page = render_report(title, summaries, galleries, notes, norms, norm_notes, prototypes, queries, words)
     write_text(out, page)
 
 
@@ -105,6 +125,7 @@ def read_run(run: RunFolder, name: str, trained_on: tuple[str, ...]) -> RunSumma
         scores={dataset: read_scores(entry) for dataset, entry in metrics.get("datasets", {}).items()},
         curves=read_curves(run.log_path),
         notes=tuple(notes),
+        proxy=read_proxy(metrics),
     )
 
 
@@ -123,6 +144,12 @@ def read_scores(entry: Mapping[str, Any]) -> Scores:
     return Scores(miou, mean_accuracy, pixel_accuracy, entry.get("per_class", {}), absent, panoptic)
 
 
+def read_proxy(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The scores of a proxy task by dataset; none of other runs."""
+    entries = metrics.get("proxy") or {}
+    return {dataset: {key: float(value) for key, value in entry.items()} for dataset, entry in entries.items()}
+
+
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     """The finite values of a log with their steps, by column; none where there is no log."""
     columns, rows = read_log(path) if path.is_file() else ([], [])
@@ -134,11 +161,28 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     return curves
 
 
+@dataclass(frozen=True)
+class Views:
+    """What models make of images.
+
+    Args:
+        predictions: label maps of the images of each dataset, by run and dataset.
+        queries: of runs that have some.
+        colors: of runs that colour images.
+        failures: sentences on runs that cannot predict.
+    """
+
+    predictions: dict[str, dict[str, list[NDArray[Any]]]] = field(default_factory=dict)
+    queries: list[RunQueries] = field(default_factory=list)
+    colors: list[RunColors] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
 def make_galleries(
     runs: Mapping[str, RunFolder], entries: Sequence[Config], panels: int
-) -> tuple[list[Gallery], list[RunQueries], list[str]]:
-    """Some images of every dataset, predicted by every run that knows its classes; fewer with the queries of runs that
-    have some.
+) -> tuple[list[Gallery], Views, list[str]]:
+    """Some images of every dataset, predicted by every run that knows its classes; fewer with the queries or the
+    made-up colours of runs that have some.
 
     Args:
         runs: by the name they have on the page.
@@ -146,10 +190,10 @@ def make_galleries(
         panels: images of each dataset.
 
     Returns:
-        the galleries, the queries by run, and sentences on what they lack.
+        the galleries, all that models make of the images, and sentences on what is missing.
     """
     if panels < 1:
-        return [], [], []
+        return [], Views(), []
     first: Config = {}
     for name, entry in itertools.chain.from_iterable(own.items() for own in entries):
         first.setdefault(name, entry)
@@ -163,48 +207,46 @@ def make_galleries(
             datasets[name] = dataset
         except MultisegError as error:
             notes.append(f"No pictures of {name}: {error}")
-    predictions, queries, failures = predict_samples(runs, samples)
+    seen = predict_samples(runs, samples)
     galleries = []
     for name, dataset in datasets.items():
-        made = {run: by_dataset[name] for run, by_dataset in predictions.items() if name in by_dataset}
+        made = {run: by_dataset[name] for run, by_dataset in seen.predictions.items() if name in by_dataset}
         shown = [
             Panel(s.key, s.image.numpy(), s.labels.numpy(), {run: maps[index] for run, maps in made.items()})
             for index, s in enumerate(samples[name])
         ]
         galleries.append(Gallery(dataset.label_space, dataset.split, shown))
-    return galleries, queries, notes + failures
+    return galleries, seen, notes + seen.failures
 
 
-def predict_samples(
-    runs: Mapping[str, RunFolder], samples: Mapping[str, Sequence[Sample]]
-) -> tuple[dict[str, dict[str, list[NDArray[Any]]]], list[RunQueries], list[str]]:
-    """Label maps of the images of each dataset by run and dataset, the queries of runs that have some, and sentences on
-    runs that cannot predict.
-
-    One model is in memory at a time.
-    """
-    predictions: dict[str, dict[str, list[NDArray[Any]]]] = {}
-    queries, failures = [], []
+def predict_samples(runs: Mapping[str, RunFolder], samples: Mapping[str, Sequence[Sample]]) -> Views:
+    """What each run's model makes of the images of each dataset. One model is in memory at a time."""
+    views = Views()
     with progress_bar("pictures", len(runs)) as advance:
         for done, (name, run) in enumerate(runs.items() if samples else (), 1):
             try:
                 predictor = Predictor.from_run(run)
-                predictions[name] = {
+                views.predictions[name] = {
                     dataset: [predictor.predict(sample.image, dataset).numpy() for sample in chosen]
                     for dataset, chosen in samples.items()
                     if dataset in predictor.taxonomies and predictor.taxonomies[dataset].names == chosen[0].space.names
                 }
             except MultisegError as error:
-                failures.append(f"No predictions of {name}: {error}")
+                views.failures.append(f"No predictions of {name}: {error}")
                 continue
             finally:
                 advance(done)
             try:
-                if seen := view_queries(predictor, name, samples):
-                    queries.append(seen)
+                if queries := view_queries(predictor, name, samples):
+                    views.queries.append(queries)
             except MultisegError as error:
-                failures.append(f"No queries of {name}: {error}")
-    return predictions, queries, failures
+                views.failures.append(f"No queries of {name}: {error}")
+            try:
+                if colors := view_colors(predictor, name, samples):
+                    views.colors.append(colors)
+            except MultisegError as error:
+                views.failures.append(f"No colours of {name}: {error}")
+    return views
 
 
 def collect_norms(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> tuple[list[RunNorms], list[str]]:
@@ -263,6 +305,32 @@ def collect_words(runs: Mapping[str, RunFolder]) -> list[RunWords]:
                 found.append(RunWords(name, {}, (), (), {}, (f"No words of {name}: {error}",)))
             advance(done)
     return found
+
+
+def collect_patches(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> list[PatchSet]:
+    """Patches in the backbones of the runs, where one was tuned with them.
+
+    Args:
+        runs: by the name they have on the page.
+        entries: the datasets of each run.
+    """
+    with progress_bar("patches", len(runs)) as advance:
+        found = []
+        for done, seen in enumerate(view_patches(runs, entries), 1):
+            advance(min(done, len(runs)))
+            if seen is not None:
+                found.append(seen)
+    return found
+
+
+def collect_tunings(runs: Mapping[str, RunFolder]) -> dict[str, Tuning]:
+    """By the name of a run on the page, the mix-and-match tuning that it is or was fine-tuned from.
+
+    Args:
+        runs: by the name they have on the page.
+    """
+    on_page = {run.path.resolve(): name for name, run in runs.items()}
+    return {name: read_tuning(tuning, on_page) for name, tuning in find_tunings(runs).items()}
 
 
 def spread(length: int, count: int) -> list[int]:

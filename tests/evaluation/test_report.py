@@ -192,6 +192,26 @@ def test_a_log_with_nothing_but_the_total_loss_is_drawn():
     assert [svg["aria-label"] for svg in page.all("svg") if "aria-label" in svg] == ["loss"]
 
 
+def headings(runs, **more):
+    return re.findall("<h2>(.*?)</h2>", render_report("x", runs, **more))
+
+
+def test_runs_that_prepare_a_network_have_sections_of_their_own():
+    curves = {"loss": [(1, 2.0)]}
+    puzzles = RunSummary(
+        "j", "j", "", ("town",), "Jigsaw", curves=curves, proxy={"town": {"accuracy": 1, "chance": 0.1}}
+    )
+    tuned = RunSummary("mm", "mm", "", ("town",), "MixAndMatch", curves={**curves, "ordered": [(1, 0.5)]})
+    own = ["Proxy tasks", "Mix-and-match tuning"]
+    assert headings([puzzles, tuned]) == [*own, "Cost, and how to repeat it"]
+    assert headings([*comparison(), puzzles, tuned]) == ["Scores", *own, *headings(comparison())[1:]]
+    page = Page(render_report("x", [*comparison(), puzzles, tuned]))
+    assert [row[0] for row in page.rows[:5]] == ["run", "t", "p", "both", "Method, one model each"]
+    assert [svg["aria-label"] for svg in page.all("svg", **{"class": "chart"})] == [
+        *("loss in training", "loss", "share of triplets in order"),
+    ]
+
+
 def test_pictures_are_small_jpegs_of_image_truth_and_predictions():
     labels = np.full((200, 640), 1)
     labels[:, :320] = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from multiseg.evaluation.curves import COLORS
+from multiseg.evaluation.curves import COLORS, Line, line_chart
 from multiseg.evaluation.run_summary import RunSummary
 from multiseg.label_space import IGNORE, LabelSpace
 
@@ -30,8 +30,29 @@ def figure(picture: Image.Image, caption: str, alt: str) -> str:
     return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
+def shrink(image: NDArray[np.uint8], longest: int) -> Image.Image:
+    """A picture whose longer side has at most so many pixels. Shape: image (3, H, W)."""
+    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return picture
+
+
 def paragraphs(sentences: Iterable[str]) -> str:
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+
+
+def run_charts(runs: Sequence[RunSummary], charts: str, columns: Sequence[str]) -> str:
+    """Charts side by side below a key of the runs that are in them; nothing where there is no chart."""
+    shown = [run for run in runs if any(column in run.curves for column in columns)]
+    return f'{run_key(shown)}<div class="charts">{charts}</div>' if charts else ""
+
+
+def run_chart(runs: Iterable[RunSummary], column: str, title: str, from_zero: bool = False) -> str:
+    """A column of the runs' logs; nothing where no run has it."""
+    lines = [Line(run.name, run.color, run.curves[column]) for run in runs if column in run.curves]
+    if not lines:
+        return ""
+    return f"<figure><h3>{escape(title)}</h3>{line_chart(title, lines, from_zero)}</figure>"
 
 
 def run_key(runs: Iterable[RunSummary]) -> str:

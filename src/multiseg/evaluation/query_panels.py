@@ -15,7 +15,7 @@ from torchvision import tv_tensors
 
 from multiseg.batch import Segments
 from multiseg.evaluation.overlays import overlay, panoptic_overlay
-from multiseg.evaluation.page_pieces import class_key, figure
+from multiseg.evaluation.page_pieces import class_key, figure, shrink
 from multiseg.label_space import IGNORE, LabelSpace
 
 #: Longest side of the pictures, and of those of queries.
@@ -176,7 +176,7 @@ def queries_section(runs: Sequence[RunQueries]) -> str:
 
 
 def _panel(panel: QueryPanel, with_words: bool) -> str:
-    small = _shrink(panel.image, _PICTURE_PX)
+    small = shrink(panel.image, _PICTURE_PX)
     named = f"{panel.truth.space.name} {panel.key}"
     figures = [
         figure(small, "image", f"{named}: image with queries"),
@@ -189,7 +189,7 @@ def _panel(panel: QueryPanel, with_words: bool) -> str:
         figures.append(figure(_picture(small, other), escape(f"by {what}") + _empty(other), f"{named}: by {what}"))
         if (other.shown != IGNORE).any():
             keys.append(class_key(other.space, [other.shown], other.space.name))
-    tiny = _shrink(panel.image, _QUERY_PX)
+    tiny = shrink(panel.image, _QUERY_PX)
     masks = [_query(tiny, query, named) for query in panel.queries]
     strip = f'<div class="panel queries" style="--across:6">{"".join(masks)}</div>' if masks else _NO_QUERY
     return (
@@ -220,9 +220,3 @@ def _picture(image: Image.Image, reading: Reading) -> Image.Image:
 def _resized(ids: Labels, image: Image.Image) -> Labels:
     resized: Labels = np.array(Image.fromarray(ids.astype(np.int32)).resize(image.size, Image.Resampling.NEAREST))
     return resized
-
-
-def _shrink(image: NDArray[np.uint8], longest: int) -> Image.Image:
-    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return picture

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import multiseg
-from multiseg.evaluation.curves import Line, line_chart
+from multiseg.evaluation.color_panels import RunColors, colors_section
 from multiseg.evaluation.embedding_charts import RunPrototypes, prototypes_section
 from multiseg.evaluation.overlays import overlay
 from multiseg.evaluation.page_pieces import (
@@ -29,13 +29,19 @@ from multiseg.evaluation.page_pieces import (
     figure,
     gain_of,
     paragraphs,
+    run_chart,
+    run_charts,
     run_chip,
     run_color,
     run_key,
+    shrink,
 )
+from multiseg.evaluation.patch_charts import PatchSet, patches_section
+from multiseg.evaluation.proxy_tables import proxies_section
 from multiseg.evaluation.query_panels import RunQueries, queries_section
 from multiseg.evaluation.run_summary import RunSummary, best_single, dataset_names, last_multi, with_colors
 from multiseg.evaluation.score_tables import scores_section
+from multiseg.evaluation.tuning_charts import Tuning, graph_size_charts, tuning_curves
 from multiseg.evaluation.weight_charts import RunNorms, filters_section, norms_section
 from multiseg.evaluation.word_charts import RunWords, words_section
 from multiseg.label_space import IGNORE, LabelSpace
@@ -90,6 +96,9 @@ def render_report(
     prototypes: Sequence[RunPrototypes] = (),
     queries: Sequence[RunQueries] = (),
     words: Sequence[RunWords] = (),
+    colors: Sequence[RunColors] = (),
+    patches: Sequence[PatchSet] = (),
+    tunings: Mapping[str, Tuning] | None = None,
 ) -> str:
     """The page.
 
@@ -103,14 +112,21 @@ def render_report(
         prototypes: of runs whose models have some.
         queries: of runs whose models classify masks.
         words: of runs whose models know classes by their names.
+        colors: of runs whose models colour images.
+        patches: in the backbones of runs, by dataset.
+        tunings: by the name of a run the mix-and-match tuning that it is or was fine-tuned from.
     """
     style = (resources.files("multiseg.evaluation") / "report.css").read_text(encoding="utf-8")
     runs, datasets = with_colors(runs), dataset_names(runs)
     counted = f"{count_of(len(runs), 'run')}, {count_of(len(datasets), 'dataset')}"
     missing = [f"{run.name}: {note}" for run in runs for note in run.notes]
+    judged = [run for run in runs if not run.prepares]
+    tuning = tuning_curves(runs) + patches_section(runs, patches) + graph_size_charts(runs, tunings or {})
     sections = [
-        _section("Scores", scores_section(runs, datasets)),
-        _section("Training", _training(runs, datasets)),
+        _section("Scores", scores_section(judged, datasets) if judged else ""),
+        _section("Proxy tasks", proxies_section(runs) + colors_section(runs, colors)),
+        _section("Mix-and-match tuning", tuning),
+        _section("Training", _training(judged, datasets) if judged else ""),
         _section("Classes", "".join(_classes(runs, name) for name in datasets)),
         _section("Pictures", "".join(_gallery(runs, gallery) for gallery in galleries) + paragraphs(notes)),
         _section("Queries", queries_section(queries)),
@@ -149,29 +165,17 @@ def _training(runs: Sequence[RunSummary], datasets: Sequence[str]) -> str:
     out = []
     for name in datasets:
         loss, *scores = f"loss/{name}", f"val/{name}/mIoU", f"val/{name}/PQ"
-        charts = [_chart(runs, loss, f"{name}: loss", from_zero=True)]
-        charts += [_chart(runs, score, f"{name}: {score.split('/')[-1]} in validation") for score in scores]
-        out.append(_charts(runs, "".join(charts), [loss, *scores]))
+        charts = [run_chart(runs, loss, f"{name}: loss", from_zero=True)]
+        charts += [run_chart(runs, score, f"{name}: {score.split('/')[-1]} in validation") for score in scores]
+        out.append(run_charts(runs, "".join(charts), [loss, *scores]))
     columns = list(dict.fromkeys(column for run in runs for column in run.curves))
     losses = [column for column in columns if column.startswith("loss/")] or ["loss"]
     others = [column for column in losses if column.removeprefix("loss/") not in datasets]
-    out.append(_charts(runs, "".join(_chart(runs, column, column, from_zero=True) for column in others), others))
+    out.append(run_charts(runs, "".join(run_chart(runs, column, column, from_zero=True) for column in others), others))
     without = [run.name for run in runs if not run.curves]
     note = paragraphs([f"Without a log: {', '.join(without)}."]) if without else ""
     lead = "Against optimiser steps. Where a line is long, the thin one is as logged and the thick one smoothed."
     return f'<p class="muted small">{lead}</p>{"".join(out)}{note}'
-
-
-def _charts(runs: Sequence[RunSummary], charts: str, columns: Sequence[str]) -> str:
-    shown = [run for run in runs if any(column in run.curves for column in columns)]
-    return f'{run_key(shown)}<div class="charts">{charts}</div>' if charts else ""
-
-
-def _chart(runs: Sequence[RunSummary], column: str, title: str, from_zero: bool = False) -> str:
-    lines = [Line(run.name, run.color, run.curves[column]) for run in runs if column in run.curves]
-    if not lines:
-        return ""
-    return f"<figure><h3>{escape(title)}</h3>{line_chart(title, lines, from_zero)}</figure>"
 
 
 # Classes
@@ -220,7 +224,7 @@ def _gallery(runs: Sequence[RunSummary], gallery: Gallery) -> str:
     across = max(3, math.ceil((len(shown) + 2) / math.ceil((len(shown) + 2) / _ACROSS)))
     for panel in gallery.panels:
         figures = [
-            figure(_shrink(panel.image), "image", f"{panel.key}: image"),
+            figure(shrink(panel.image, _PICTURE_PX), "image", f"{panel.key}: image"),
             figure(_picture(panel.image, panel.labels, gallery.space), "truth", f"{panel.key}: truth"),
         ]
         for run in shown:
@@ -240,15 +244,9 @@ def pixel_accuracy(predictions: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def _picture(image: NDArray[np.uint8], labels: NDArray[Any], space: LabelSpace) -> Image.Image:
-    small = _shrink(image)
+    small = shrink(image, _PICTURE_PX)
     ids = Image.fromarray(labels.astype(np.int32)).resize(small.size, Image.Resampling.NEAREST)
     return overlay(np.asarray(small), np.asarray(ids), space, _ALPHA)
-
-
-def _shrink(image: NDArray[np.uint8]) -> Image.Image:
-    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    picture.thumbnail((_PICTURE_PX, _PICTURE_PX), Image.Resampling.LANCZOS)
-    return picture
 
 
 # Cost

@@ -32,6 +32,7 @@ class RunSummary:
         curves: what was logged, by column of its log.
         notes: sentences on what is missing.
         color: on the page; `render_report` chooses it.
+        proxy: by dataset the scores of a proxy task on held-out images, by name.
     """
 
     name: str
@@ -46,6 +47,12 @@ class RunSummary:
     notes: tuple[str, ...] = ()
     color: int = 0
     images: int | None = None
+    proxy: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it only prepares a network: a proxy task, or a tuning of patches. The page has sections for these."""
+        return bool(self.proxy) or "ordered" in self.curves
 
     @property
     def several(self) -> bool:
