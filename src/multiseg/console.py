@@ -31,3 +31,17 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=_remarks, transient=True, disable=not is_terminal()) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def counting_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """As `progress_bar`; the function takes how many more are done."""
+    done = 0
+    with progress_bar(what, total) as advance:
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            advance(done)
+
+        yield count

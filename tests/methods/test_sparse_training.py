@@ -24,7 +24,7 @@ from multiseg.methods.universal import Universal
 from multiseg.networks.fully_convolutional import FullyConvolutional
 from multiseg.networks.hypercolumn import Hypercolumn
 from multiseg.networks.segmentation_network import upsample
-from tiny_methods import PARK, TOWN, make, make_batch, make_views, step
+from tiny_methods import PARK, TOWN, make, make_batch, make_views, step, train
 
 BY_PIXELS = [Supervised, MultiHead, CDCL, ByName, LabelRemap, Universal]
 
@@ -44,30 +44,18 @@ def watch(method: SegmentationMethod) -> list[tuple[int, ...]]:
     return shapes
 
 
-def losses_of(method: SegmentationMethod, batch: Batch, steps: int) -> list[float]:
-    optimizer = method.optimizer_spec.build(method)
-    losses = []
-    for _ in range(steps):
-        loss = step(method, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    return losses
-
-
 @pytest.mark.parametrize("kind", BY_PIXELS)
 def test_every_method_of_pixels_learns_at_points(kind: type[SegmentationMethod]) -> None:
     method = sparse(kind).train()
     shapes = watch(method)
-    losses = losses_of(method, batch_for(kind), 15)
+    losses = train(method, batch_for(kind), 15)
     assert set(shapes) == {(4, 16, 1, 40)}
     assert sum(losses[-3:]) < 0.6 * sum(losses[:3])
 
 
 def test_fc6_and_fc7_learn() -> None:
     decoder = partial(FullyConvolutional, channels=16, kernel=2, dropout=0.0)
-    losses = losses_of(make(MultiHead, pixel_decoder=decoder).train(), batch_for(MultiHead), 12)
+    losses = train(make(MultiHead, pixel_decoder=decoder).train(), batch_for(MultiHead), 12)
     assert losses[-1] < 0.6 * losses[0]
 
 

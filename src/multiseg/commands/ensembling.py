@@ -6,7 +6,6 @@ import json
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from multiseg.commands.evaluating import (
     choose_taxonomy,
@@ -19,7 +18,7 @@ from multiseg.commands.evaluating import (
 from multiseg.commands.norm_options import apply_norms, dataset_images, file_images
 from multiseg.commands.opening import open_named, require_labels
 from multiseg.commands.tables import show_side_by_side
-from multiseg.console import progress_bar, results, say
+from multiseg.console import counting_bar, results, say
 from multiseg.datasets import SegmentationDataset
 from multiseg.ensemble import Ensemble, EnsembleEvaluation, naming
 from multiseg.errors import MultisegError
@@ -49,14 +48,7 @@ def evaluate_ensemble(given: Namespace) -> int:
     for name, dataset in datasets.items():
         taxonomies, remapping = choose_taxonomies(members, dataset, given.taxonomy, given.relations)
         _apply_norms(members, taxonomies, dataset, given)
-        done = 0
-        with progress_bar(name, len(dataset)) as advance:
-
-            def count(images: int, advance: Any = advance) -> None:
-                nonlocal done
-                done += images
-                advance(done)
-
+        with counting_bar(name, len(dataset)) as count:
             evaluations[name] = ensemble.evaluate(dataset, taxonomies, remapping, progress=count)
     _print(evaluations, list(members), given.json)
     return 0

@@ -21,7 +21,7 @@ from multiseg.commands.opening import open_named, require_labels
 from multiseg.commands.tables import show_classes, show_metrics
 from multiseg.commands.word_classes import add_dataset, add_typed
 from multiseg.configuration import Config
-from multiseg.console import progress_bar, results, say
+from multiseg.console import counting_bar, progress_bar, results, say
 from multiseg.datasets import SegmentationDataset
 from multiseg.datasets.base import read_image
 from multiseg.errors import MultisegError
@@ -55,14 +55,7 @@ def evaluate_run(run: RunFolder, given: Namespace) -> int:
         size = predictor.model.input_size(taxonomy).long_side
         unlabelled = file_images(given.norm_images, size) if given.norm_images else dataset_images(dataset, size)
         apply_norms(predictor, name, f"images of {name}", given, unlabelled)
-        done = 0
-        with progress_bar(name, len(dataset)) as advance:
-
-            def count(images: int, advance: Any = advance) -> None:
-                nonlocal done
-                done += images
-                advance(done)
-
+        with counting_bar(name, len(dataset)) as count:
             writer = PanopticWriter(given.out / name, dataset.label_space) if given.out else None
             file_names = _file_names(dataset)
 
