@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torchvision import tv_tensors
 
 from multiseg.batch import Sample
+from multiseg.datasets import find_reader
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.loading.patches import Box, PatchPlan
@@ -161,3 +164,20 @@ def test_images_of_any_size(height: int, width: int) -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(MultisegError, match=message):
         PatchPlan(**settings)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("MULTISEG_DATA" not in os.environ, reason="MULTISEG_DATA names no folder of real datasets")
+@pytest.mark.parametrize("reader", ["camvid", "idd_lite", "labelmefacade_swapped"])
+def test_boxes_on_real_images_keep_to_the_rules(reader: str) -> None:
+    root = Path(os.environ["MULTISEG_DATA"]) / reader.removesuffix("_swapped")
+    if not root.is_dir():
+        pytest.skip(f"{root} is not there")
+    dataset, plan = find_reader(reader)(root, "train"), PatchPlan(sides=(32, 128))
+    for index in range(0, len(dataset), len(dataset) // 5):
+        image = dataset[index]
+        boxes = drawn(plan, image, index, long_side=240)
+        assert len(boxes) == 10
+        for number, box in enumerate(boxes):
+            assert box.label == int(image.labels[box.top + box.side // 2, box.left + box.side // 2]) != IGNORE
+            assert overlap(box, boxes[:number], tuple(image.labels.shape)) <= 0.6
