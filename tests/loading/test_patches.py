@@ -173,7 +173,7 @@ def test_boxes_on_real_images_keep_to_the_rules(reader: str) -> None:
     root = Path(os.environ["MULTISEG_DATA"]) / reader.removesuffix("_swapped")
     if not root.is_dir():
         pytest.skip(f"{root} is not there")
-    dataset, plan = find_reader(reader)(root, "train"), PatchPlan(sides=(32, 128))
+    dataset, plan = find_reader(reader)(root, "train"), PatchPlan(sides=(16, 48))
     for index in range(0, len(dataset), len(dataset) // 5):
         image = dataset[index]
         boxes = drawn(plan, image, index, long_side=240)
