@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from multiseg.evaluation.proxy_tables import proxies_section
+from multiseg.evaluation.proxy_tables import proxies_section, triplets_table
 from multiseg.evaluation.run_summary import RunSummary, with_colors
 
 PUZZLE = {"accuracy": 0.25, "chance": 0.01}
@@ -66,3 +66,10 @@ def test_a_task_of_one_s_own_is_shown_with_the_names_it_has():
 
 def test_nothing_without_proxy_tasks():
     assert proxies_section([RunSummary("plain", "runs/plain", "a: 1\n", ("town",))]) == ""
+
+
+def test_triplets_of_patches_have_a_table_in_their_own_section():
+    tuning = run("mm", {"town": {"ordered": 0.75, "apart": -0.25}}, "MixAndMatch")
+    runs = with_colors([tuning, run("puzzles", {"town": PUZZLE})])
+    assert cells(triplets_table(runs))[1:] == [["mm", "MixAndMatch", "town", "75.0", "−0.250"]]
+    assert "mm" not in proxies_section(runs) and triplets_table(runs[1:]) == "" == proxies_section(runs[:1])

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from multiseg.batch import PatchBatch
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE
+from multiseg.losses.base import Triplets
 from multiseg.methods.mix_and_match import MixAndMatch
 from tiny_methods import PARK, TOWN, make, make_batch, make_patches, step, train
 
@@ -20,13 +22,13 @@ def test_loss_is_that_of_the_papers_equations() -> None:
     features = method.embed(BATCH.images, [space.name for space in BATCH.spaces])
     assert features.shape[:2] == (4, 4) and features.min() >= 0, "after a ReLU"
     x = (features / features.norm(dim=2, keepdim=True)).flatten(0, 1)
-    rows = list(zip(*method.triplets(BATCH), strict=True))
+    rows = list(zip(*method.match_nodes(*method.nodes(BATCH)), strict=True))
     distances = [((x[a] - x[p]) ** 2).sum() - ((x[a] - x[n]) ** 2).sum() for a, p, n in rows]
     torch.testing.assert_close(step(method, BATCH), torch.stack([(d + 2.1).clamp(min=0) for d in distances]).mean())
 
 
 def test_nodes_are_the_labelled_patches_in_their_own_classes() -> None:
-    triplets = make(MixAndMatch).triplets(BATCH)
+    triplets = triplets_of(BATCH)
     classes = torch.stack(
         [labels + 3 * (space is PARK) for labels, space in zip(BATCH.labels, BATCH.spaces, strict=True)]
     ).flatten()
@@ -46,22 +48,22 @@ def test_equal_names_are_one_class_only_by_name(union: str) -> None:
     crossing = 0
     for seed in range(20):
         lots = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(seed))
-        triplets = make_method(union).triplets(replace(batch, lots=lots))
+        triplets = triplets_of(replace(batch, lots=lots), union=union)
         for a, p, n in zip(*(part.tolist() for part in triplets), strict=True):
             crossing += a in sky and p in sky and (a in of_park) != (p in of_park)
             assert not (union == "by_name" and a in sky and n in sky)
     assert (crossing > 0) == (union == "by_name")
 
 
-def make_method(union: str) -> MixAndMatch:
-    method = make(MixAndMatch, union=union)
+def triplets_of(batch: PatchBatch, **options: object) -> Triplets:
+    method = make(MixAndMatch, **options)
     assert isinstance(method, MixAndMatch)
-    return method
+    return method.match_nodes(*method.nodes(batch))
 
 
 def test_negatives_can_be_kept_within_a_dataset() -> None:
     def crossing(**options: object) -> bool:
-        triplets = make(MixAndMatch, **options).triplets(BATCH)
+        triplets = triplets_of(BATCH, **options)
         of_park = torch.tensor([space is PARK for space in BATCH.spaces]).repeat_interleave(4)
         return bool((of_park[triplets.anchors] != of_park[triplets.negatives]).any())
 
@@ -69,7 +71,7 @@ def test_negatives_can_be_kept_within_a_dataset() -> None:
 
 
 def test_random_triplets_are_half_as_many() -> None:
-    graph, pairs = (make(MixAndMatch, match=match).triplets(BATCH) for match in ("graph", "random"))
+    graph, pairs = (triplets_of(BATCH, match=match) for match in ("graph", "random"))
     assert len(pairs.anchors) <= len(graph.anchors) / 2
     assert len(torch.cat([pairs.anchors, pairs.positives]).unique()) == 2 * len(pairs.anchors)
 
@@ -89,6 +91,17 @@ def test_tuning_draws_classes_apart() -> None:
     decoder = [parameter for parameter in method.network.decoder.parameters()]
     assert decoder and all(parameter.grad is None for parameter in decoder)
     assert all(p.grad is not None for name, p in method.named_parameters() if p.requires_grad)
+
+
+def test_it_is_judged_by_the_order_of_held_out_triplets() -> None:
+    method = make(MixAndMatch).eval()
+    features = method.embed(BATCH.images, [space.name for space in BATCH.spaces]).flatten(0, 1).detach()
+    x = features / features.norm(dim=1, keepdim=True)
+    apart = [float(x[a] @ x[p] - x[a] @ x[n]) * 2 for a, p, n in zip(*triplets_of(BATCH), strict=True)]
+    scores = method.scores_of(2 * method.count_validation(BATCH))
+    assert scores["ordered"] == pytest.approx(sum(d > 0 for d in apart) / len(apart))
+    assert scores["apart"] == pytest.approx(sum(apart) / len(apart), abs=1e-5)
+    assert method.scores_of(torch.zeros(3)) == {"ordered": 0, "apart": 0}
 
 
 def test_it_predicts_nothing_and_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Section of a report on proxy tasks: what a network learnt from images without labels, judged on held-out ones."""
+"""What a report says of training that only prepares a network, judged on held-out images by measures of its own."""
 
 from __future__ import annotations
 
@@ -67,7 +67,23 @@ _TASKS = (
         lambda entry: entry["gain"] > 0,
     ),
 )
-_NEEDED = {"accuracy": {"accuracy", "chance"}, "gain": {"loss", "constant", "gain"}}
+_TUNING = _Task(
+    "ordered",
+    "Triplets of held-out patches",
+    "The share of triplets whose positive is nearer than the negative, half of them by chance; and how much nearer it "
+    "is on average, in the distance by which they are ranked, of 0 to 4.",
+    {
+        "ordered, %": lambda entry: decimal(100 * entry["ordered"]),
+        "apart": lambda entry: decimal(entry["apart"], 3),
+    },
+    "chance",
+    lambda entry: entry["ordered"] > 0.5,
+)
+_NEEDED = {
+    "accuracy": {"accuracy", "chance"},
+    "gain": {"loss", "constant", "gain"},
+    "ordered": {"ordered", "apart"},
+}
 
 
 def proxies_section(runs: Sequence[RunSummary]) -> str:
@@ -79,16 +95,26 @@ def proxies_section(runs: Sequence[RunSummary]) -> str:
     Returns:
         nothing where no run is one.
     """
-    proxies = [run for run in runs if run.proxy]
-    out, left = [], list(proxies)
+    left = [run for run in runs if run.proxy and not _is_of(run, _TUNING)]
+    out = []
     for task in _TASKS:
-        own = [run for run in proxies if all(_NEEDED[task.judged_by] <= entry.keys() for entry in run.proxy.values())]
+        own = [run for run in left if _is_of(run, task)]
         left = [run for run in left if run not in own]
         out.append(_known(task, own) if own else "")
     return "".join(out) + (_others(left) if left else "")
 
 
-def _known(task: _Task, runs: Sequence[RunSummary]) -> str:
+def triplets_table(runs: Sequence[RunSummary]) -> str:
+    """The same of mix-and-match tuning, for its own section."""
+    own = [run for run in runs if run.proxy and _is_of(run, _TUNING)]
+    return _known(_TUNING, own, with_loss=False) if own else ""
+
+
+def _is_of(run: RunSummary, task: _Task) -> bool:
+    return all(_NEEDED[task.judged_by] <= entry.keys() for entry in run.proxy.values())
+
+
+def _known(task: _Task, runs: Sequence[RunSummary], with_loss: bool = True) -> str:
     lazy = [
         f"{run.name} on {dataset}"
         for run in runs
@@ -98,7 +124,7 @@ def _known(task: _Task, runs: Sequence[RunSummary]) -> str:
     note = paragraphs([f"No better than {task.baseline}: {', '.join(lazy)}."]) if lazy else ""
     return (
         f'<h3>{task.title}</h3><p class="muted small">{task.lead}</p>'
-        f"{_table(runs, task.columns)}{note}{_curves(runs, [task.judged_by])}"
+        f"{_table(runs, task.columns)}{note}{_curves(runs, [task.judged_by], with_loss)}"
     )
 
 
@@ -127,10 +153,10 @@ def _table(runs: Sequence[RunSummary], columns: Mapping[str, Callable[[Entry], s
     )
 
 
-def _curves(runs: Sequence[RunSummary], keys: Sequence[str]) -> str:
+def _curves(runs: Sequence[RunSummary], keys: Sequence[str], with_loss: bool = True) -> str:
     """The loss in training, and the scores of held-out images by dataset."""
     datasets = list(dict.fromkeys(name for run in runs for name in run.proxy))
-    columns = {f"val/{name}/{key}": f"{name}: {key} on held-out images" for name in datasets for key in keys}
-    charts = [run_chart(runs, "loss", "loss in training", from_zero=True)]
-    charts += [run_chart(runs, column, title, from_zero=True) for column, title in columns.items()]
-    return run_charts(runs, "".join(charts), ["loss", *columns])
+    columns = {"loss": "loss in training"} if with_loss else {}
+    columns |= {f"val/{name}/{key}": f"{name}: {key} on held-out images" for name in datasets for key in keys}
+    charts = [run_chart(runs, column, title, from_zero=True) for column, title in columns.items()]
+    return run_charts(runs, "".join(charts), list(columns))

@@ -37,7 +37,7 @@ from multiseg.evaluation.page_pieces import (
     shrink,
 )
 from multiseg.evaluation.patch_charts import PatchSet, patches_section
-from multiseg.evaluation.proxy_tables import proxies_section
+from multiseg.evaluation.proxy_tables import proxies_section, triplets_table
 from multiseg.evaluation.query_panels import RunQueries, queries_section
 from multiseg.evaluation.run_summary import RunSummary, best_single, dataset_names, last_multi, with_colors
 from multiseg.evaluation.score_tables import scores_section
@@ -121,7 +121,12 @@ def render_report(
     counted = f"{count_of(len(runs), 'run')}, {count_of(len(datasets), 'dataset')}"
     missing = [f"{run.name}: {note}" for run in runs for note in run.notes]
     judged = [run for run in runs if not run.prepares]
-    tuning = tuning_curves(runs) + patches_section(runs, patches) + graph_size_charts(runs, tunings or {})
+    tuning = (
+        triplets_table(runs)
+        + tuning_curves(runs)
+        + patches_section(runs, patches)
+        + graph_size_charts(runs, tunings or {})
+    )
     sections = [
         _section("Scores", scores_section(judged, datasets) if judged else ""),
         _section("Proxy tasks", proxies_section(runs) + colors_section(runs, colors)),

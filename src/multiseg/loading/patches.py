@@ -94,6 +94,10 @@ class PatchPlan(Cutting):
                 f"patches.background must be 0 to patches.per_image ({self.per_image}), not {self.background}."
             )
 
+    @property
+    def judges(self) -> bool:
+        return True
+
     def cut(self, sample: Sample, partner: Sample | None = None, long_side: int | None = None) -> Patches:
         boxes = self.draw(sample, long_side)
         mirrored = bool(torch.rand(()) < self.flip)

@@ -29,6 +29,8 @@ class MixAndMatch(PretrainingMethod):
     The backbone is what is tuned, to be fine-tuned from `--init.weights RUN`; the decoder stays as it is. Of several
     processes each makes the features of its own patches, and all rank the triplets of one graph of all patches.
 
+    On held-out images it is judged by the share of triplets whose positive is nearer than the negative.
+
     Several datasets (beyond the paper) share one graph over the union of their classes.
 
     Args:
@@ -47,6 +49,7 @@ class MixAndMatch(PretrainingMethod):
     """
 
     trains_on = "patches"
+    judged_by = "ordered"
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class MixAndMatch(PretrainingMethod):
 
     def training_step(self, batch: PatchBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
         features = self.of_all_processes(self.embed(batch.images, [space.name for space in batch.spaces]))
-        triplets = self.triplets(batch)
+        triplets = self.match_nodes(*map(self.joined_over_processes, self.nodes(batch)))
         with torch.autocast(self.device.type, enabled=False):
             ranking = triplet_ranking(features.flatten(0, 1), triplets, self.margin)
         self.log("loss", ranking.loss.detach(), prog_bar=True)
@@ -105,15 +108,26 @@ class MixAndMatch(PretrainingMethod):
         everything[self.global_rank :: self.world_size] = features
         return everything
 
-    def triplets(self, batch: PatchBatch) -> Triplets:
-        """Of the patches of all processes, as places in the global batch, one image's patches after another's."""
+    def nodes(self, batch: PatchBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each patch its class in the union and its dataset, (B, P) int64, and its lots, (B, P, 3)."""
         pairs = zip(batch.labels, batch.spaces, strict=True)
         labels = torch.stack([self.union.to_union(own, space.name) for own, space in pairs])
         place = {name: number for number, name in enumerate(self.spaces)}
         datasets = torch.tensor([place[space.name] for space in batch.spaces], device=labels.device)
-        labels, lots, groups = (
-            self.joined_over_processes(own).flatten(0, 1)
-            for own in (labels, batch.lots, datasets[:, None].expand_as(labels))
-        )
+        return labels, datasets[:, None].expand_as(labels), batch.lots
+
+    def match_nodes(self, labels: Tensor, datasets: Tensor, lots: Tensor) -> Triplets:
+        """Triplets of `nodes`, one image's patches after another's."""
         match = connected_graph if self.match == "graph" else random_pairs
-        return match(labels, lots, IGNORE, groups if self.negatives == "own" else None)
+        groups = datasets.flatten() if self.negatives == "own" else None
+        return match(labels.flatten(), lots.flatten(0, 1), IGNORE, groups)
+
+    def count_validation(self, batch: PatchBatch) -> Tensor:
+        features = self.embed(batch.images, [space.name for space in batch.spaces]).flatten(0, 1)
+        triplets = self.match_nodes(*self.nodes(batch))
+        ranking, count = triplet_ranking(features, triplets, self.margin), len(triplets.anchors)
+        return torch.stack([ranking.ordered * count, ranking.apart * count, ranking.apart.new_tensor(count)]).double()
+
+    def scores_of(self, counts: Tensor) -> dict[str, float]:
+        ordered, apart, triplets = counts.tolist()
+        return {"ordered": ordered / max(triplets, 1), "apart": apart / max(triplets, 1)}
