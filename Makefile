@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # two test processes keep two cores busy; more than four only cost memory
-PYTEST ?= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+PYTEST ?= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format-check lint types format docs docs-serve clean

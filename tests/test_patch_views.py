@@ -19,7 +19,15 @@ from multiseg.loading.patches import PatchPlan
 from multiseg.losses.patch_graph import connected_graph
 from multiseg.methods.mix_and_match import MixAndMatch
 from multiseg.methods.multi_head import MultiHead
-from multiseg.patch_views import draw_patches, nearest_share, ordered_share, patch_features, read_rule, view_patches
+from multiseg.patch_views import (
+    draw_patches,
+    nearest_share,
+    ordered_share,
+    patch_features,
+    read_rule,
+    spread_directions,
+    view_patches,
+)
 from multiseg.predictor import Predictor
 from multiseg.run_folder import InputSize, Model, RunFolder
 from tiny_methods import TOWN, lived_in, make, make_patches
@@ -162,6 +170,16 @@ def test_figures_are_those_of_a_loop() -> None:
     triplets = [row for graph in graphs for row in zip(*(part.tolist() for part in graph), strict=True)]
     ordered = [float(((x[a] - x[p]) ** 2).sum()) < float(((x[a] - x[n]) ** 2).sum()) for a, p, n in triplets]
     assert len(triplets) == 3 * 24 and ordered_share(x, labels, 3) == pytest.approx(np.mean(ordered))
+
+
+def test_directions_are_the_effective_rank() -> None:
+    generator = torch.Generator().manual_seed(0)
+    line = torch.randn(50, 1, generator=generator) * torch.tensor([[1.0, -2.0, 3.0]]) + 5
+    assert spread_directions(line) == pytest.approx(1, abs=1e-4)
+    corners = torch.cat([torch.eye(4), -torch.eye(4)]) + 7
+    assert spread_directions(corners) == pytest.approx(4, rel=1e-4)
+    uneven = corners * torch.tensor([1.0, 1.0, 0.1, 0.1])
+    assert 2 < spread_directions(uneven) < 2.2
 
 
 def test_figures_of_one_class_or_one_image_are_unknown() -> None:

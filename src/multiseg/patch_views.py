@@ -248,6 +248,19 @@ def nearest_share(features: Tensor, labels: Tensor, sources: Tensor) -> tuple[fl
     return float(right.float().mean()), float(by_chance.mean())
 
 
+def spread_directions(features: Tensor) -> float:
+    """In how many directions features spread around their mean: their effective rank (Roy & Vetterli, "The Effective
+    Rank", EUSIPCO 2007), the exponential of the entropy of the shares of variance along the principal axes. 1 where all
+    lie on a line, C where they spread evenly in C channels.
+
+    Args:
+        features: (N, C).
+    """
+    variances = torch.linalg.svdvals((features - features.mean(0)).double()) ** 2
+    shares = variances / variances.sum()
+    return float(torch.special.entr(shares).sum().exp())
+
+
 def view_patches(runs: Mapping[str, RunFolder], entries: Sequence[Config]) -> Iterator[PatchSet | None]:
     """For every dataset with which a run on the page, or the one that it was fine-tuned from, was tuned: its patches in
     the backbones of all runs on the page with this dataset.
@@ -330,6 +343,7 @@ def _panel(predictor: Predictor, name: str, patches: DrawnPatches, rule: PatchRu
         name,
         ordered_share(features, patches.labels),
         nearest_share(features, patches.labels, patches.sources)[0],
+        spread_directions(features),
         in_the_plane(features.double().numpy()) if pictured else None,
     )
 

@@ -15,7 +15,7 @@ def patch_set(classes=3, each=4, pictured=True, **changes):
     labels = np.repeat(np.arange(classes), each)
     places = np.random.default_rng(0).normal(size=(len(labels), 2))
     panels = [
-        PatchPanel(run.name, 0.5 + number / 4, 0.25 + number / 2, places + number if pictured else None)
+        PatchPanel(run.name, 0.5 + number / 4, 0.25 + number / 2, 1.5 + number, places + number if pictured else None)
         for number, run in enumerate(RUNS)
     ]
     names = [f"class_{label}" for label in range(classes + 1)]
@@ -39,7 +39,7 @@ def test_a_picture_a_run_and_the_figures_beside_what_is_by_chance():
     assert pictures(section) == [(drawn, 0)] * 2
     rows = re.findall(r"<tr.*?</tr>", section)
     figures = [re.findall(r"<td>(.*?)</td>", row) for row in rows[1:]]
-    assert figures == [["50.0", "25.0"], ["75.0", "75.0"], ["50.0", "20.0"]]
+    assert figures == [["50.0", "25.0", "1.5"], ["75.0", "75.0", "2.5"], ["50.0", "20.0", ""]]
     assert "Some patches. Of 4 classes 1 have none." in section
     assert "&lt;after&gt;" in section and "<after>" not in section
 
@@ -70,5 +70,5 @@ def test_without_pictures_or_patches_the_rest_remains():
 
 
 def test_equal_places_are_drawn():
-    panel = PatchPanel("before", 0.5, 0.5, np.zeros((12, 2)))
+    panel = PatchPanel("before", 0.5, 0.5, 2.0, np.zeros((12, 2)))
     assert "nan" not in patches_section(RUNS, [patch_set(panels=[panel])])

@@ -1,4 +1,5 @@
-"""Section of a report on features of patches before and after mix-and-match tuning: pictures by t-SNE and two figures.
+"""Section of a report on features of patches before and after mix-and-match tuning: pictures by t-SNE and three
+figures.
 
 It is Figure 4 of M&M (Zhan et al., AAAI 2018).
 """
@@ -32,12 +33,14 @@ class PatchPanel:
         run: its name on the page.
         ordered: share of triplets whose positive is nearer than their negative, 0..1.
         nearest: share of patches whose nearest one of another image is of the same class, 0..1.
+        directions: in how many the features spread; see `multiseg.patch_views.spread_directions`.
         places: (N, 2) in the plane; None where there is no picture.
     """
 
     run: str
     ordered: float
     nearest: float
+    directions: float
     places: NDArray[np.float64] | None
 
 
@@ -88,7 +91,8 @@ def patches_section(runs: Sequence[RunSummary], sets: Sequence[PatchSet]) -> str
         "the same triplets and the same settings of t-SNE, which keeps near what is near: how far groups lie apart, "
         "and how large they are, means nothing. Triplets are those of twenty graphs as in the tuning, in order where "
         "the positive is nearer than the negative, by chance half of them. The nearest patch is sought among those of "
-        "other images."
+        "other images. Directions are the effective rank of the features: where they are very few, classes have fallen "
+        "together, and fine-tuning has little to start from."
     )
     out = [f'<h3>Features of patches</h3><p>{lead}</p><p class="muted small">{how}</p>']
     for own in sets:
@@ -112,12 +116,12 @@ def _table(runs: Sequence[RunSummary], own: PatchSet) -> str:
         run = by_name[panel.run]
         cells = f'<td class="method">{escape(run.method)}</td>'
         cells += "".join(f"<td>{decimal(100 * value)}</td>" for value in (panel.ordered, panel.nearest))
+        cells += f"<td>{decimal(panel.directions)}</td>"
         body.append(f"<tr><th>{run_chip(run)}</th>{cells}</tr>")
     cells = "".join(f"<td>{decimal(100 * value)}</td>" for value in (0.5, own.chance))
-    body.append(f'<tr class="together"><th>by chance</th><td class="method"></td>{cells}</tr>')
-    head = (
-        '<th>run</th><th class="method">method</th><th>triplets in order, %</th><th>nearest of the same class, %</th>'
-    )
+    body.append(f'<tr class="together"><th>by chance</th><td class="method"></td>{cells}<td></td></tr>')
+    columns = ("triplets in order, %", "nearest of the same class, %", "directions")
+    head = '<th>run</th><th class="method">method</th>' + "".join(f"<th>{column}</th>" for column in columns)
     left_out = len(own.names) - len(set(own.labels))
     said = own.said + (f" Of {len(own.names)} classes {left_out} have none." if left_out else "")
     return (
