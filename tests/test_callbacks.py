@@ -7,9 +7,10 @@ import torch
 from multiseg.callbacks import PlainProgress
 
 
-def said(capsys, **metrics):
+def said(capsys, best_by="val/mIoU", **metrics):
     values = {name.replace("__", "/"): torch.tensor(value) for name, value in metrics.items()}
-    PlainProgress(20).on_validation_end(SimpleNamespace(callback_metrics=values, global_step=10), None)
+    trainer, method = SimpleNamespace(callback_metrics=values, global_step=10), SimpleNamespace(best_by=best_by)
+    PlainProgress(20).on_validation_end(trainer, method)
     return capsys.readouterr().err
 
 
@@ -21,3 +22,8 @@ def test_the_validation_line_has_panoptic_quality_where_there_is_one(capsys):
 
 def test_a_method_that_predicts_nothing_has_no_line(capsys):
     assert said(capsys, val__mIoU=float("nan"), loss=1.0) == ""
+
+
+def test_a_proxy_task_tells_what_it_is_judged_by(capsys):
+    line = said(capsys, "val/gain", val__town__gain=0.1234, val__town__loss=2.0, val__gain=0.1234, loss=2.1)
+    assert line == "step 10/20  validation: town/gain 0.123  gain 0.123\n"

@@ -119,7 +119,8 @@ def test_many_writers_leave_a_sound_file(folder):
         made = list(pool.map(lambda texts: encode_cached(spec, texts), names))
     for texts, found in zip(names, made, strict=True):
         assert torch.equal(found, spec.encoder(texts))
-        assert torch.equal(encode_cached(spec, texts), found)
+        # what another writer's file lacks is made again, in a batch of its own, and so rounded in its own way
+        torch.testing.assert_close(encode_cached(spec, texts), found)
     assert [file.suffix for file in folder.iterdir()] == [".safetensors"]
 
 
