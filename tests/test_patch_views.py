@@ -200,8 +200,7 @@ def test_patches_are_cut_as_in_the_tuning(tmp_path) -> None:
     town, park = read_rule(run, "town"), read_rule(run, "park")
     assert (town.plan.size, town.plan.sides, town.long_side, town.pooling) == ((16, 8), (4, 6), 77, "mean")
     assert park.long_side == 99
-    plan = {"class_path": "multiseg.loading.patches.PatchPlan", "init_args": {"size": [32, 32], "sides": [2, 8]}}
-    run.write_config(config(patches=plan))
+    run.write_config(config(patches={"size": [32, 32], "sides": [2, 8]}))
     assert read_rule(run, "town").plan == PatchPlan(size=(32, 32), sides=(2, 8))
     run.write_config(config(patches={"size": "large"}))
     with pytest.raises(MultisegError, match=r"patches\.size"):

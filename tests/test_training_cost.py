@@ -1,5 +1,7 @@
 import pytest
 
+from multiseg.configuration import find_recipe, read_recipe
+from multiseg.instantiation import resolve
 from multiseg.training_cost import images_per_update, nodes_per_graph
 
 ALTERNATING = "multiseg.loading.sampling.Alternating"
@@ -49,8 +51,8 @@ def test_it_is_what_the_data_module_draws(data_roots):
     [
         (config(1, batch_size=8, patches={"per_image": 10}), 80),
         (config(3, batch_size=8, patches={"per_image": 10}), 240),
-        (config(3, batch_size=8, patches={"class_path": "PatchPlan", "init_args": {"per_image": 5}}), 120),
-        (config(3, batch_size=8, patches={"class_path": "PatchPlan"}), None),
+        (config(3, batch_size=8, patches={"per_image": 5}), 120),
+        (config(3, batch_size=8, patches={}), None),
         (config(3, {"accumulate": 4}, batch_size=8, total_batch_size=40, patches={"per_image": 10}), 400),
         (config(3, batch_size=8, plan={"class_path": ALTERNATING}, patches={"per_image": 10}), 80),  # one dataset's
         (config(1, batch_size=8, plan={"class_path": "mine.Plan"}, patches={"per_image": 10}), None),
@@ -59,3 +61,12 @@ def test_it_is_what_the_data_module_draws(data_roots):
 )
 def test_nodes_of_a_graph(given, nodes):
     assert nodes_per_graph(given) == nodes
+
+
+def test_a_resolved_recipe_has_its_patches_as_they_were_written(data_roots):
+    """Not as a class with arguments, or a run could not be resumed with its recipe."""
+    written = read_recipe(find_recipe("mix_and_match"))
+    written["data"]["datasets"] = {name: {"root": str(root)} for name, root in data_roots.items()}
+    resolved = resolve(written)
+    assert resolved["data"]["patches"]["per_image"] == 10 and "class_path" not in resolved["data"]["patches"]
+    assert nodes_per_graph(resolved) == 160

@@ -31,7 +31,6 @@ from multiseg.networks.dataset_norm import images_of
 from multiseg.predictor import Predictor
 from multiseg.prototype_views import balanced
 from multiseg.run_folder import RunFolder
-from multiseg.training_cost import patch_settings
 from multiseg.tuning_lineage import find_tunings
 
 #: Images of each dataset that are looked at, and patches of a class in each of them.
@@ -96,7 +95,7 @@ def read_rule(run: RunFolder, dataset: str) -> PatchRule:
     config = run.read_config()
     try:
         data = config["data"]
-        patches = patch_settings(config)
+        patches = data.get("patches") or {}
         size, sides = (tuple(patches.get(key) or getattr(PatchPlan, key)) for key in ("size", "sides"))
         plan = PatchPlan(size=size, sides=sides)
         pipeline = {**(data.get("pipeline") or {}), **(data["datasets"][dataset].get("pipeline") or {})}

@@ -29,20 +29,9 @@ def nodes_per_graph(config: Config) -> int | None:
         config: of a run of `MixAndMatch`, resolved.
     """
     try:
-        return _images_per_batch(config, _plan(config)[0]) * int(patch_settings(config)["per_image"])
+        return _images_per_batch(config, _plan(config)[0]) * int(config["data"]["patches"]["per_image"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-
-
-def patch_settings(config: Config) -> Config:
-    """The settings of `PatchPlan` in a run's configuration, which names the class where it is resolved.
-
-    Raises:
-        KeyError, TypeError, AttributeError: it has none.
-    """
-    patches = config["data"].get("patches") or {}
-    settings: Config = patches.get("init_args") or {} if "class_path" in patches else patches
-    return settings
 
 
 def _plan(config: Config) -> tuple[str, Config]:
