@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-import threading
 import time
 from typing import Any
 
@@ -15,20 +13,24 @@ from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
+from multiseg.loading.broken_files import SkippedFiles
 from multiseg.log import CsvLog
 from multiseg.run_folder import RunFolder
 
 
 class Checkpoints(Callback):
-    """last.ckpt at every validation, and every so many steps if wanted; best.ckpt where the mean mIoU, or what else the
-    method is judged by, was highest.
+    """last.ckpt before and after every validation, and every so many steps if wanted; best.ckpt where the mean mIoU, or
+    what else the method is judged by, was highest.
 
-    Each is written beside its place and then moved there (by Lightning), so a crash leaves the one before.
+    A checkpoint from before a validation says that one is due, and a resumed run begins with it.
 
     Args:
         run: whose folder they go to.
         val_every: steps between validations.
         every: steps between two last.ckpt; None: at validations only.
+
+    Attributes:
+        validation_due: whether the checkpoint that was loaded is from before a validation.
     """
 
     def __init__(self, run: RunFolder, val_every: int, every: int | None) -> None:
@@ -36,44 +38,78 @@ class Checkpoints(Callback):
         self.val_every = val_every
         self.every = every
         self.best: float | None = None
+        self.validation_due = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
+        if self.validation_due:
+            trainer.validating = True
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            trainer.training = True
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
         step = trainer.global_step
         updated = (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        # where a validation follows, it saves; before it, its result could be lost
         if self.every and updated and step % self.every == 0 and step % self.val_every:
-            save_with_log(trainer, self.run)
+            self.save(trainer)
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not self.validation_due:
+            self.validation_due = True
+            self.save(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit":
             return
-        score = float(trainer.callback_metrics[str(pl_module.best_by)])
-        improved = self.best is None or score > self.best
-        if improved and not math.isnan(score):
-            self.best = score
+        self.validation_due = False
         # the best first: last.ckpt says that it has been saved
-        if improved:
+        if self.improves(float(trainer.callback_metrics[str(pl_module.best_by)])):
             trainer.save_checkpoint(self.run.best_checkpoint)
         trainer.save_checkpoint(self.run.last_checkpoint)
 
+    def improves(self, score: float) -> bool:
+        """Whether a score is the best so far, which is then remembered. One that is no number is better than none."""
+        improved = self.best is None or score > self.best
+        if improved and not math.isnan(score):
+            self.best = score
+        return improved
+
+    def save(self, trainer: lightning.Trainer) -> None:
+        """Save last.ckpt at the end of a step, with the step's row in the log: Lightning writes that only afterwards,
+        and a run killed between would lack it.
+        """
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            logged = trainer.logged_metrics.items()
+            values = {name: float(value) for name, value in logged if not name.startswith("val/")}
+            for logger in trainer.loggers:
+                if isinstance(logger, CsvLog):
+                    logger.log_metrics(values, trainer.global_step - 1)
+                    logger.save()
+                else:
+                    logger.save()  # event files are otherwise written every two minutes
+        trainer.save_checkpoint(self.run.last_checkpoint)
+
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "validation_due": self.validation_due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+        self.validation_due = state_dict.get("validation_due", False)
 
 
-def save_with_log(trainer: lightning.Trainer, run: RunFolder) -> None:
-    """Save last.ckpt at the end of a step, with the step's row in the log: Lightning writes that only afterwards, and
-    a run killed between would lack it.
+class SkippedFilesLog(Callback):
+    """Logs how many images of each dataset were left out so far.
+
+    Args:
+        skipped: counts of this process.
     """
-    if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-        values = {name: float(value) for name, value in trainer.logged_metrics.items() if not name.startswith("val/")}
-        for logger in trainer.loggers:
-            if isinstance(logger, CsvLog):
-                logger.log_metrics(values, trainer.global_step - 1)
-                logger.save()
-    trainer.save_checkpoint(run.last_checkpoint)
+
+    def __init__(self, skipped: SkippedFiles) -> None:
+        self.skipped = skipped
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            counts = {f"skipped/{name}": float(count) for name, count in self.skipped.totals().items()}
+            pl_module.log_dict(counts, reduce_fx="sum", sync_dist=trainer.world_size > 1)
 
 
 class FinalValidation(Callback):
@@ -82,56 +118,6 @@ class FinalValidation(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
         if trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True  # Lightning validates before it stops
-
-
-class Interruption(Callback):
-    """Ctrl-C finishes the update and, where one is due, the validation; saves; and ends the run. A second one ends it
-    at once.
-
-    Args:
-        run: whose last.ckpt is written.
-        val_every: steps between validations.
-    """
-
-    def __init__(self, run: RunFolder, val_every: int) -> None:
-        self.run = run
-        self.val_every = val_every
-        self.asked = False
-        self._before: Any = None
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._ask)
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        updated = (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        # one process may have been asked before another: all decide together
-        if updated and trainer.strategy.reduce_boolean_decision(self.asked, all=False):
-            self.asked = True
-            if trainer.global_step % self.val_every and trainer.global_step < trainer.max_steps:
-                save_with_log(trainer, self.run)
-                raise KeyboardInterrupt
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
-        if self.asked and trainer.global_step < trainer.max_steps:
-            raise KeyboardInterrupt  # `Checkpoints` has saved
-
-    def on_exception(self, trainer: lightning.Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._restore()
-
-    def teardown(self, trainer: lightning.Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
-
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        _say("stopping after this step (Ctrl-C again: at once)")
 
 
 class StepSeeds(Callback):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import multiseg
-from multiseg.errors import MultisegError, did_you_mean
+from multiseg.errors import Interrupted, MultisegError, SaidByAnotherError, did_you_mean
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        the exit code: 0; 1 where a check found faults; 2 for wrong input; 130 after Ctrl-C.
+        the exit code: 0; 1 where a check found faults; 2 for wrong input or what broke a run; 130 after Ctrl-C, 143
+            where a cluster ended the job, 138 where it warned with SIGUSR1.
     """
     parser = make_parser()
     try:
@@ -29,11 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.overrides = overrides
         run: Command = given.run_command
         return run(given)
+    except SaidByAnotherError:
+        return 2
     except MultisegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as interruption:
-        print(f"interrupted; {interruption}" if interruption.args else "interrupted.", file=sys.stderr)
+    except Interrupted as interruption:
+        if str(interruption):
+            print(f"interrupted; {interruption}", file=sys.stderr)
+        return 128 + interruption.number
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `multiseg … | head`
         sys.stderr.close()

@@ -19,6 +19,23 @@ class MultisegError(Exception):
         super().__init__(message)
 
 
+class SaidByAnotherError(MultisegError):
+    """The same error as in the first process of several, which tells of it; the others end in silence."""
+
+
+class Interrupted(BaseException):
+    """A run was asked to stop, and has saved where it is.
+
+    Args:
+        number: of the signal; the exit code is 128 more, as in a shell.
+        message: how to go on.
+    """
+
+    def __init__(self, number: int, message: str = "") -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class EmptySplitError(MultisegError):
     """A split of a dataset has no images: in many copies the test split is not there."""
 

@@ -3,7 +3,7 @@
 RUN/config.yaml     everything resolved; can be trained again as it is
 RUN/metrics.json    scores on every dataset, in percent
 RUN/log.csv         the training log; TensorBoard event files lie beside it
-RUN/checkpoints/    last.ckpt to resume from, best.ckpt
+RUN/checkpoints/    last.ckpt to resume from, previous.ckpt before it, best.ckpt
 RUN/model/          model.safetensors and model.json: all that prediction needs; nothing executable
 """
 
@@ -52,6 +52,10 @@ class RunFolder:
     @property
     def last_checkpoint(self) -> Path:
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "previous.ckpt"
 
     @property
     def best_checkpoint(self) -> Path:
@@ -108,8 +112,12 @@ class RunFolder:
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: a reader, or a crash, finds the old text or the new, never a part."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True)
@@ -139,8 +147,12 @@ def save_model(
     """
     state = {name: tensor.contiguous() for name, tensor in method.trained_state().items()}
     partial = run.weights_path.with_name("model.safetensors.partial")
-    save_file(state, partial)
-    os.replace(partial, run.weights_path)
+    try:
+        save_file(state, partial)
+        os.replace(partial, run.weights_path)
+    except Exception:
+        partial.unlink(missing_ok=True)
+        raise
     description = {
         "format": MODEL_FORMAT,
         "multiseg": multiseg.__version__,
@@ -195,7 +207,7 @@ def load_model(run: RunFolder) -> Model:
     try:
         method.load_trained(load_file(run.weights_path))
     except Exception as error:
-        raise MultisegError(f"{run.weights_path} is broken or belongs to another model: {_first_line(error)}") from None
+        raise MultisegError(f"{run.weights_path} is broken or belongs to another model: {first_line(error)}") from None
     return Model(method.eval().requires_grad_(False), inputs, precision)
 
 
@@ -210,7 +222,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise MultisegError(f"the checkpoint {path} does not exist.") from None
     except Exception as error:
-        raise MultisegError(f"the checkpoint {path} is broken: {_first_line(error)}") from None
+        raise MultisegError(f"the checkpoint {path} is broken: {first_line(error)}") from None
     if "state_dict" not in checkpoint or "loops" not in checkpoint:
         raise MultisegError(f"{path} is no checkpoint of a run.")
     return checkpoint
@@ -226,5 +238,6 @@ def without_weights(config: Any) -> Any:
     return [without_weights(entry) for entry in config] if isinstance(config, list) else config
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of a library's message, which may have many."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

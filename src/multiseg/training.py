@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
+import shutil
 import time
 import warnings
 from pathlib import Path
@@ -19,17 +21,27 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from timm.layers import convert_sync_batchnorm
 
-from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, PlainProgress, Progress, StepSeeds
+from multiseg.callbacks import (
+    Checkpoints,
+    FinalValidation,
+    PlainProgress,
+    Progress,
+    SkippedFilesLog,
+    StepSeeds,
+)
+from multiseg.checkpoint_files import CheckpointFiles, newest_checkpoint
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
 from multiseg.datasets import all_readers
 from multiseg.datasets.base import PanopticDataset
 from multiseg.errors import MultisegError
 from multiseg.evaluation.iou import means
+from multiseg.guards import FiniteLoss, Interruption
 from multiseg.inspection.checking import check_dataset
 from multiseg.instantiation import Experiment, Initialization, TrainerSettings, build, resolve
 from multiseg.log import CsvLog
 from multiseg.methods.base import SegmentationMethod
+from multiseg.mishaps import told_in_one_line, warn_of_little_space
 from multiseg.networks.dataset_norm import compile_network
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
@@ -39,6 +51,12 @@ from multiseg.weights import read_weights
 
 #: Processes that Lightning starts for further devices run this program again; by this they find the first one's folder.
 _RUN_VARIABLE = "MULTISEG_RUN"
+
+#: What a resumed run may have otherwise: where it runs and where its data lie, not what is computed.
+_OF_THE_MACHINE = re.compile(
+    r"data\.(workers|timeout|broken_files|eval_batch_size|datasets\.[^.]+\.root)|"
+    r"trainer\.(devices|nodes|accelerator|strategy|compile|check_files|log_every|checkpoint_every)"
+)
 
 
 def train(config: Config, path: Path | None = None, resume: bool = False, quiet: bool = False) -> RunFolder:
@@ -60,14 +78,14 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
     path = _run_path(config, path, resume)
     run = RunFolder(path)
     resolved = _resolve(config, run, resume)
-    checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
+    checkpoint = newest_checkpoint(run) if resume else None
     if run.config_path.exists() and is_first_process() and not resume:
         raise MultisegError(f"{run.path} already holds a run; resume it with --resume, or give another --run.")
     settings = TrainerSettings(**resolved["trainer"])
     lightning.seed_everything(settings.seed, verbose=False)
     torch.set_float32_matmul_precision("high")
     if checkpoint:
-        _refuse_finished(run, settings)
+        _refuse_finished(run, checkpoint, settings)
         # the checkpoint has all weights: where the first ones came from may be gone by now
         resolved_for_build = {**resolved, "method": without_weights(resolved["method"])}
         experiment = build(resolved_for_build)
@@ -76,15 +94,19 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
         initialize(experiment.method, experiment.init)
     # a gradient is averaged over the batches of an update; losses of datasets that take turns are to be summed
     experiment.method.turns = experiment.data.turns
-    trainer = _make_trainer(settings, run, quiet, settings.accumulate * experiment.data.turns)
+    trainer = _make_trainer(settings, run, quiet, settings.accumulate * experiment.data.turns, checkpoint)
+    if experiment.data.skips:
+        trainer.callbacks.insert(0, SkippedFilesLog(experiment.data.skipped))  # type: ignore[attr-defined]
     _rehearse(experiment, trainer)
     check_data(experiment, quiet)
     run.create()
     if is_first_process():
         run.write_config(resolved)
+        warn_of_little_space(run, experiment.method)
         if not quiet:
             _say_left_out(resolved)
-    _fit(experiment, trainer, run, resolved, checkpoint)
+    with told_in_one_line(run, trainer):
+        _fit(experiment, trainer, run, resolved, checkpoint)
     return run
 
 
@@ -101,7 +123,12 @@ def check_data(experiment: Experiment, quiet: bool = False) -> None:
         for dataset in (data.train_sets[name], data.val_sets.get(name)):
             if dataset is None:
                 continue
-            check_dataset(dataset, limit=experiment.trainer.check_files).raise_for_errors()
+            report = check_dataset(dataset, limit=experiment.trainer.check_files)
+            if data.skips and sum(problem.count for problem in report.errors) < len(dataset):
+                for problem in report.errors:
+                    say(f"{name}: {problem.kind} ×{problem.count}, first {problem.examples[0]}: will be skipped.")
+            else:
+                report.raise_for_errors()
             if not quiet:
                 say(f"{name}: {dataset.split} has {len(dataset)} images; checked.")
 
@@ -164,9 +191,8 @@ def _fit(
     experiment: Experiment, trainer: lightning.Trainer, run: RunFolder, config: Config, checkpoint: Path | None
 ) -> None:
     settings, method, data = experiment.trainer, experiment.method, experiment.data
-    log = next(logger for logger in trainer.loggers if isinstance(logger, CsvLog))
     if checkpoint:
-        log.resume(read_checkpoint(checkpoint)["global_step"])
+        _resume_logs(trainer, read_checkpoint(checkpoint)["global_step"])
     if trainer.world_size > 1:
         # torch's own is faster, but knows accelerators only
         on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
@@ -176,13 +202,11 @@ def _fit(
         for module in method.compilable:
             compile_network(module)
     started = time.monotonic()
-    try:
-        trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
-        # resumed after the last step, when only what follows was missing
-        if method.taxonomies and not method.matrices:
-            trainer.validate(method, data, verbose=False)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt(f"to go on: multiseg train --run {run.path} --resume") from None
+    trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+    # resumed after the last step, when only what follows was missing
+    if method.taxonomies and not method.matrices:
+        trainer.validate(method, data, verbose=False)
+        _keep_if_best(trainer, run, method)
     results = method.results()
     if trainer.is_global_zero:
         scores = {name: result.to_json() for name, result in results.items()}
@@ -201,7 +225,30 @@ def _fit(
     trainer.strategy.barrier()  # nobody reads, or is taken for finished, before the first process has written
 
 
-def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool, accumulate: int) -> lightning.Trainer:
+def _resume_logs(trainer: lightning.Trainer, step: int) -> None:
+    """Logs go on after a step; what they hold of later ones, of training that was lost, is trained again."""
+    csv, board = trainer.loggers
+    assert isinstance(csv, CsvLog) and isinstance(board, TensorBoardLogger)
+    csv.resume(step)
+    if is_first_process() and csv.rows and csv.rows[-1]["step"] == str(step):
+        # the events of this step may not have reached the disk, as its row did
+        values = {name: float(value) for name, value in csv.rows[-1].items() if name != "step" and value}
+        board.log_metrics(values, step - 1)
+
+
+def _keep_if_best(trainer: lightning.Trainer, run: RunFolder, method: SegmentationMethod) -> None:
+    """After a validation that was left over: last.ckpt, from before it, may be what best.ckpt would be."""
+    checkpoints = next(own for own in trainer.callbacks if isinstance(own, Checkpoints))  # type: ignore[attr-defined]
+    score = float(trainer.callback_metrics[str(method.best_by)])
+    if is_first_process() and checkpoints.validation_due and checkpoints.improves(score):
+        partial = run.best_checkpoint.with_name("best.ckpt.partial")
+        shutil.copyfile(run.last_checkpoint, partial)
+        os.replace(partial, run.best_checkpoint)
+
+
+def _make_trainer(
+    settings: TrainerSettings, run: RunFolder, quiet: bool, accumulate: int, checkpoint: Path | None
+) -> lightning.Trainer:
     logging.getLogger("lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it says what we say, and advertises
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # it is: see loading.datamodule
@@ -215,6 +262,12 @@ def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool, accumu
     many = count * settings.nodes > 1 and settings.strategy == "auto"
     # buffers are equal everywhere: norms are synchronised. A process without validation images must not wait for one
     strategy = DDPStrategy(broadcast_buffers=False) if many else settings.strategy
+    # of what was trained after the checkpoint, and will be again, nothing is shown
+    purged = {"purge_step": read_checkpoint(checkpoint)["global_step"] - 1} if checkpoint else {}
+    events = TensorBoardLogger(run.path, name="", version="", **purged)
+    files = CheckpointFiles(run)
+    files.last_is_broken = checkpoint is not None and checkpoint != run.last_checkpoint
+    checkpoints = Checkpoints(run, every, settings.checkpoint_every)
     try:
         return lightning.Trainer(
             max_steps=settings.steps,
@@ -235,14 +288,16 @@ def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool, accumu
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=not quiet and is_terminal(),
-            logger=[CsvLog(run.log_path, settings.steps), TensorBoardLogger(run.path, name="", version="")],
+            logger=[CsvLog(run.log_path, settings.steps), events],
             callbacks=[
                 StepSeeds(settings.seed),
                 FinalValidation(),
-                Checkpoints(run, every, settings.checkpoint_every),
-                Interruption(run, every),
+                FiniteLoss(),
+                checkpoints,
+                Interruption(checkpoints.save, every),
                 *progress,
             ],
+            plugins=[files],
             default_root_dir=run.path,
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
@@ -265,13 +320,19 @@ def _run_path(config: Config, path: Path | None, resume: bool) -> Path:
 
 
 def _resolve(config: Config, run: RunFolder, resume: bool) -> Config:
-    """The complete configuration; when resuming, the run's own, which the given one must not contradict."""
+    """The complete configuration; when resuming, the run's own, which the given one may contradict only in what belongs
+    to the machine.
+    """
     if not (resume and run.config_path.is_file()):
         return with_absolute_roots(resolve(config))
     saved = run.read_config()
-    for key, old, new in _differences(saved, with_absolute_roots(resolve(merge(saved, config)))):
-        raise MultisegError(f"{run.path} was started with {key} = {old}, not {new}; a resumed run keeps its settings.")
-    return saved
+    wanted = with_absolute_roots(resolve(merge(saved, config)))
+    for key, old, new in _differences(saved, wanted):
+        if not _OF_THE_MACHINE.fullmatch(key):
+            raise MultisegError(
+                f"{run.path} was started with {key} = {old}, not {new}; a resumed run keeps what its result depends on."
+            )
+    return wanted
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
@@ -281,10 +342,10 @@ def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]
     return [] if old == new else [(key, old, new)]
 
 
-def _refuse_finished(run: RunFolder, settings: TrainerSettings) -> None:
-    step = read_checkpoint(run.last_checkpoint)["global_step"]
+def _refuse_finished(run: RunFolder, checkpoint: Path, settings: TrainerSettings) -> None:
+    step = read_checkpoint(checkpoint)["global_step"]
     if step >= settings.steps and run.metrics_path.is_file():
-        raise MultisegError(f"{run.last_checkpoint} is at step {step} of {settings.steps}: the run is finished.")
+        raise MultisegError(f"{checkpoint} is at step {step} of {settings.steps}: the run is finished.")
 
 
 def is_first_process() -> bool:

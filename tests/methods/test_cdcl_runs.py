@@ -119,10 +119,13 @@ def test_unequal_shares_in_cycles(train_arguments: list[str], tmp_path: Path) ->
     assert set(shares) == {("1", "0"), ("0.5", "0.5")}
 
 
-def test_a_run_that_diverges_does_not_look_healthy(train_arguments: list[str], tmp_path: Path) -> None:
+def test_a_run_that_diverges_stops_and_names_the_batch(
+    train_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [*train_arguments, "--method.optimizer.lr", 1e20, "--run", tmp_path / "run", "--quiet"]
-    assert run_command("train", "cdcl", *arguments) == 0
-    assert rows(tmp_path / "run")[-1]["loss"] == rows(tmp_path / "run")[-1]["loss/town"] == "nan"
+    assert run_command("train", "cdcl", *arguments) == 2
+    assert "the loss of batch 2 is not finite; its images: town/images/train/" in capsys.readouterr().err
+    assert not (tmp_path / "run/checkpoints/last.ckpt").exists()
 
 
 PLANS = {

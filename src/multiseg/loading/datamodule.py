@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
@@ -18,6 +18,7 @@ from multiseg.batch import Batch, Sample, collate, collate_by_size
 from multiseg.datasets import SegmentationDataset, all_readers, find_reader
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelSpace
+from multiseg.loading.broken_files import SkippedFiles, WithoutBroken
 from multiseg.loading.cutting import Cutting
 from multiseg.loading.patches import PatchPlan
 from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
@@ -64,7 +65,14 @@ class DataModule(LightningDataModule):
         total_batch_size: images a step altogether, in place of `batch_size`.
         eval_batch_size: images a step in evaluation.
         workers: loading processes a rank; None: one a core up to eight, less one for the trainer.
+        timeout: end the run where the workers give no batch for so many seconds, as with a network disk that hangs; 0:
+            wait for ever. Without workers nothing can watch.
+        broken_files: what happens when a file breaks or disappears during training: "fail" ends the run, which can be
+            resumed; "skip" takes the next image in its place, in validation none, and counts it in the log.
         seed: of sampling and augmentation.
+
+    Attributes:
+        skipped: how many images of each dataset were left out.
     """
 
     def __init__(
@@ -79,6 +87,8 @@ class DataModule(LightningDataModule):
         total_batch_size: int | None = None,
         eval_batch_size: int = 4,
         workers: int | None = None,
+        timeout: float = 600.0,
+        broken_files: Literal["fail", "skip"] = "fail",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -105,7 +115,12 @@ class DataModule(LightningDataModule):
         if workers is not None and workers < 0:
             raise MultisegError(f"data.workers must be at least 0, not {workers}.")
         self.eval_batch_size = eval_batch_size
+        if timeout < 0:
+            raise MultisegError(f"data.timeout must be at least 0 seconds, not {timeout}.")
         self.workers = default_workers() if workers is None else workers
+        self.timeout = timeout
+        self.skips = broken_files == "skip"
+        self.skipped = SkippedFiles(list(datasets), self.workers)
         self.seed = seed
         self.start_batch = 0
 
@@ -142,8 +157,8 @@ class DataModule(LightningDataModule):
             world_size=trainer.world_size,
             pairs=self.cutting is not None and self.cutting.pairs,
         )
-        sets = list(self.train_sets.values())
-        options = {"batch_sampler": sampler, **loader_options(self.workers)}
+        sets = [self._whole(dataset, replaced=True) for dataset in self.train_sets.values()]
+        options = {"batch_sampler": sampler, **loader_options(self.workers, self.timeout)}
         if self.cutting is not None:
             cuts = DrawnCuts(sets, self.cutting, [pipeline.long_side for pipeline in self.pipelines.values()])
             return DataLoader(cuts, collate_fn=self.cutting.collate, **options)
@@ -159,25 +174,47 @@ class DataModule(LightningDataModule):
         here = (trainer.global_rank, trainer.world_size)
         if self.cutting is not None and self.cutting.judges:
             long_sides = [self.pipelines[name].long_side for name in self.val_sets]
-            cuts = HeldOutCuts(DrawnCuts(list(self.val_sets.values()), self.cutting, long_sides), self.seed)
+            held_out = [self._whole(dataset, replaced=False) for dataset in self.val_sets.values()]
+            cuts = HeldOutCuts(DrawnCuts(held_out, self.cutting, long_sides), self.seed)
+            options = loader_options(self.workers, self.timeout)
             sampler = ShardSampler(len(cuts), *here)
-            return DataLoader(
-                cuts, self.eval_batch_size, sampler=sampler, collate_fn=cuts.collate, **loader_options(self.workers)
-            )
+            return DataLoader(cuts, self.eval_batch_size, sampler=sampler, collate_fn=cuts.collate, **options)
         return evaluation_loader(
-            [(dataset, self.pipelines[name]) for name, dataset in self.val_sets.items()],
+            [(self._whole(dataset, False), self.pipelines[name]) for name, dataset in self.val_sets.items()],
             self.eval_batch_size,
             self.workers,
             *here,
+            timeout=self.timeout,
         )
+
+    def _whole(self, dataset: SegmentationDataset, replaced: bool) -> Any:
+        """A dataset as it is, or without its broken files, where those are skipped."""
+        return WithoutBroken(dataset, self.skipped, replaced) if self.skips else dataset
 
     def state_dict(self) -> dict[str, Any]:
         trainer = self.trainer
         assert trainer is not None
-        return {"batch": trainer.fit_loop.epoch_loop.total_batch_idx + 1}
+        batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        skipped = self.skipped.totals()
+        if self.skips and trainer.world_size > 1:
+            summed = trainer.strategy.reduce(torch.tensor(list(skipped.values())), reduce_op="sum")
+            skipped = dict(zip(skipped, torch.as_tensor(summed).tolist(), strict=True))
+        return {"batch": batch, "images": self.sizes, "skipped": skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """
+        Raises:
+            MultisegError: a dataset has another number of images than when the run was started.
+        """
+        for name, images in state_dict.get("images", {}).items():
+            if self.sizes[name] != images:
+                raise MultisegError(
+                    f"the dataset '{name}' has {self.sizes[name]} images now, and had {images} before the run was "
+                    "interrupted: a resumed run must find the same."
+                )
         self.start_batch = state_dict["batch"]
+        if self.trainer is None or self.trainer.is_global_zero:  # they are of all processes together
+            self.skipped.start_from(state_dict.get("skipped", {}))
 
 
 class DrawnSamples(Dataset[Sample]):
@@ -221,9 +258,9 @@ class DrawnCuts(Dataset[Any]):
         samples = {place: self.datasets[place[0]][place[1]] for place in sorted(wanted)}
         made = []
         for draw in draws:
-            partner = samples[draw.partner] if draw.partner else None
+            sample, partner = samples[draw[:2]], samples[draw.partner] if draw.partner else None
             with seeded(draw.seed):
-                made.append(self.cutting.cut(samples[draw[:2]], partner, self.long_sides[draw.dataset]))
+                made.append(sample and self.cutting.cut(sample, partner, self.long_sides[draw.dataset]))
         return made
 
 
@@ -247,13 +284,14 @@ class HeldOutCuts(Dataset[Any]):
         return self.cuts[Draw(*self.places[index], seed=self.seed * len(self) + index)]
 
     def collate(self, cuts: Sequence[Any]) -> list[Any]:
-        """A batch for each dataset present."""
-        names = dict.fromkeys(cut.space.name for cut in cuts)
-        return [self.cuts.cutting.collate([cut for cut in cuts if cut.space.name == name]) for name in names]
+        """A batch for each dataset present; None stands for an image that was left out."""
+        there = [cut for cut in cuts if cut is not None]
+        names = dict.fromkeys(cut.space.name for cut in there)
+        return [self.cuts.cutting.collate([cut for cut in there if cut.space.name == name]) for name in names]
 
 
-class EvaluationSamples(Dataset[Sample]):
-    """Images at evaluation size, labels at the file's."""
+class EvaluationSamples(Dataset["Sample | None"]):
+    """Images at evaluation size, labels at the file's; None for one that was left out."""
 
     def __init__(self, dataset: SegmentationDataset, transform: Any) -> None:
         self.dataset = dataset
@@ -262,9 +300,9 @@ class EvaluationSamples(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
-        return replace(sample, image=self.transform(sample.image))
+    def __getitem__(self, index: int) -> Sample | None:
+        sample: Sample | None = self.dataset[index]
+        return sample and replace(sample, image=self.transform(sample.image))
 
 
 def evaluation_loader(
@@ -273,24 +311,30 @@ def evaluation_loader(
     workers: int,
     rank: int = 0,
     world_size: int = 1,
+    timeout: float = 0.0,
 ) -> DataLoader[list[Batch]]:
     """Every image of every split once, over all ranks; each step yields batches of one dataset and of equal sizes, so
     that nothing is padded.
     """
     parts = [EvaluationSamples(dataset, pipeline.evaluation()) for dataset, pipeline in datasets]
-    samples: Sequence[Any] | ConcatDataset[Sample] = ConcatDataset(parts) if parts else []
+    samples: Sequence[Any] | ConcatDataset[Sample | None] = ConcatDataset(parts) if parts else []
     return DataLoader(
         samples,  # type: ignore[arg-type]  # collated: list[Batch]
         batch_size=batch_size,
         sampler=ShardSampler(len(samples), rank, world_size),
-        collate_fn=collate_by_size,
-        **loader_options(workers),
+        collate_fn=_without_gaps,
+        **loader_options(workers, timeout),
     )
 
 
-def loader_options(workers: int) -> dict[str, Any]:
+def _without_gaps(samples: Sequence[Sample | None]) -> list[Batch]:
+    return collate_by_size([sample for sample in samples if sample is not None])
+
+
+def loader_options(workers: int, timeout: float = 0.0) -> dict[str, Any]:
     return {
         "num_workers": workers,
+        "timeout": timeout if workers else 0,
         "pin_memory": torch.cuda.is_available(),
         "worker_init_fn": _leave_interrupts_to_the_trainer,
         "persistent_workers": False,
