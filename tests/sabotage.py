@@ -165,27 +165,17 @@ class Truncate:
             os.truncate(path, path.stat().st_size // 2)
 
 
-class HangAtStep:
-    """From one step on, reading an image takes for ever.
+class Block:
+    """Reading files takes for ever, as from a network disk that is gone.
 
     Args:
-        step: updates before it.
-        sign: a file that will be made, by which loading workers see that it is time.
+        paths: the files.
     """
 
-    def __init__(self, step: int, sign: Path) -> None:
-        self.step = step
-        self.sign = sign
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
 
     def __call__(self) -> None:
-        from multiseg.datasets import SegmentationDataset
-
-        original, sign = SegmentationDataset.__getitem__, self.sign
-
-        def hanging(self: Any, index: int) -> Any:
-            while sign.exists():
-                time.sleep(0.05)
-            return original(self, index)
-
-        SegmentationDataset.__getitem__ = hanging
-        AtStep(self.step, sign.touch)()
+        for path in self.paths:
+            path.unlink()
+            os.mkfifo(path)

@@ -6,11 +6,12 @@ A run of six updates writes a checkpoint after each. Where it is resumed, its we
 event files are those of a run that nothing happened to: bit for bit, on the CPU.
 """
 
+import csv
 import json
 import random
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ class Bench:
     def __init__(self, name: str, roots: dict[str, Path], folder: Path) -> None:
         self.command = [*every_method.arguments(name, roots), *LONGER, "--quiet"]
         self.folder = folder
+        self.pictures: dict[Path, bytes] = {}
         self.run = folder / "run"
         self.whole = folder / "whole"
         assert self.start(self.whole).wait() == 0, (folder / "output").read_text()
@@ -66,6 +68,12 @@ class Bench:
         weights = [checkpoint["state_dict"] for checkpoint in best]
         assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
         assert not list(self.run.rglob("*.partial"))
+
+    def mend(self) -> None:
+        """Makes `pictures` whole again."""
+        for path, content in self.pictures.items():
+            path.unlink()
+            path.write_bytes(content)
 
     def stopped_with(self, child: sabotage.Run, *words: str) -> None:
         """It ended with one error of a line or two, and something to go on from."""
@@ -155,32 +163,38 @@ def test_a_full_disk(bench: Bench) -> None:
     bench.ends_as_whole()
 
 
-@pytest.mark.parametrize("policy", ["fail", "skip"])
-def test_files_that_break_meanwhile(bench: Bench, policy: str, roots: dict[str, Path], tmp_path: Path) -> None:
-    name = next(word for word in bench.command if "=" in word and word.partition("=")[0] in roots).partition("=")[0]
-    files = sorted(path for path in roots[name].rglob("*.png") if "train" in path.parts and path.parent.name != "masks")
-    images = [path for path in files if "masks" not in path.parts and "gtFine" not in path.parts][1:]
-    kept = {path: path.read_bytes() for path in images}
-    try:
-        broken = sabotage.AtStep(2, sabotage.Truncate(images))
-        child = bench.start(bench.run, "--data.broken_files", policy, sabotaged=broken)
-        if policy == "skip":
-            assert child.wait() == 0, child.said()
-            assert "skipped: " in child.said() and "Traceback" not in child.said()
-            rows = (bench.run / "log.csv").read_text().splitlines()
-            column = rows[0].split(",").index(f"skipped/{name.partition(':')[0]}")
-            assert float(rows[-1].split(",")[column]) > 0
-            return
-        bench.stopped_with(child, str(roots[name]))
-    finally:
-        for path, content in kept.items():
-            path.write_bytes(content)
+@pytest.fixture
+def images(bench: Bench, roots: dict[str, Path]) -> Iterator[list[Path]]:
+    """The training images of the method's first dataset but one; afterwards they are whole again."""
+    name = next(word.partition("=")[0] for word in bench.command if word.partition("=")[0] in roots)
+    pictures = [path for path in sorted(roots[name].rglob("*.png")) if "train" in path.parts]
+    images = [path for path in pictures if not {"masks", "gtFine"} & set(path.parts)][1:]
+    bench.pictures = {path: path.read_bytes() for path in images}
+    yield images
+    bench.mend()
+
+
+def test_files_that_break_meanwhile(bench: Bench, images: list[Path]) -> None:
+    child = bench.start(bench.run, sabotaged=sabotage.AtStep(2, sabotage.Truncate(images)))
+    bench.stopped_with(child, str(images[0].parent))
+    bench.mend()
     bench.ends_as_whole()
 
 
-def test_a_loader_that_is_stuck(bench: Bench, tmp_path: Path) -> None:
-    hang = sabotage.HangAtStep(2, tmp_path / "stuck")
-    child = bench.start(bench.run, "--data.workers", 1, "--data.timeout", 3, sabotaged=hang)
+def test_broken_files_are_skipped_if_wanted(bench: Bench, images: list[Path]) -> None:
+    broken = sabotage.AtStep(2, sabotage.Truncate(images))
+    child = bench.start(bench.run, "--data.broken_files", "skip", sabotaged=broken)
+    assert child.wait() == 0, child.said()
+    assert f"skipped: {images[0].parent}" in child.said() and "Traceback" not in child.said()
+    row = list(csv.DictReader((bench.run / "log.csv").open()))[-1]
+    assert sum(float(value) for key, value in row.items() if key.startswith("skipped/")) > 0
+
+
+def test_a_disk_that_hangs(bench: Bench, images: list[Path]) -> None:
+    child = bench.start(
+        *[bench.run, "--data.workers", 1, "--data.timeout", 3],
+        sabotaged=sabotage.AtStep(1, sabotage.Block(images)),
+    )
     bench.stopped_with(child, "gave no batch for 3 s")
+    bench.mend()
     bench.ends_as_whole()
-
