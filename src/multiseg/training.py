@@ -126,7 +126,8 @@ def check_data(experiment: Experiment, quiet: bool = False) -> None:
             report = check_dataset(dataset, limit=experiment.trainer.check_files)
             if data.skips and sum(problem.count for problem in report.errors) < len(dataset):
                 for problem in report.errors:
-                    say(f"{name}: {problem.kind} ×{problem.count}, first {problem.examples[0]}: will be skipped.")
+                    first = problem.examples[0].removesuffix(".")
+                    say(f"{name}: {problem.kind} ×{problem.count}, first {first}; to be skipped.")
             else:
                 report.raise_for_errors()
             if not quiet:
