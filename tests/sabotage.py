@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,19 @@ class Run:
         arguments: of the command.
         output: file for all that it prints.
         sabotage: called in the process before anything else.
+        environment: variables that it has besides.
     """
 
-    def __init__(self, arguments: Sequence[object], output: Path, sabotage: Sabotage | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[object],
+        output: Path,
+        sabotage: Sabotage | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.output = output
         told = [str(argument) for argument in arguments]
-        self.process = _context.Process(target=_run, args=(told, str(output), sabotage))
+        self.process = _context.Process(target=_run, args=(told, str(output), sabotage, dict(environment or {})))
         self.process.start()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -58,7 +65,8 @@ class Run:
         return self.output.read_text() if self.output.exists() else ""
 
 
-def _run(arguments: list[str], output: str, sabotage: Sabotage | None) -> None:
+def _run(arguments: list[str], output: str, sabotage: Sabotage | None, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
