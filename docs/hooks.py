@@ -45,7 +45,8 @@ def command_line_page() -> str:
     intro = """# Command line
 
 Results go to standard output, progress and remarks to standard error. Exit codes: 0 done, 1 a check found faults,
-2 wrong input (one or two lines say what), 130 interrupted by Ctrl-C.
+2 wrong input, or what broke a run (one or two lines say what), 130 interrupted by Ctrl-C, 143 by SIGTERM, 138 by
+SIGUSR1.
 
 A dataset is given as `NAME=ROOT` or `NAME:READER=ROOT`. NAME is what it is called in this run. READER is one of
 [the readers](datasets.md); without it NAME itself is taken for one, or `folder` where ROOT holds a `dataset.yaml`. ROOT

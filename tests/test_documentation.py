@@ -142,7 +142,7 @@ def test_every_training_command_resolves(page, in_page):
 
 
 def test_resuming_repeats_the_settings_of_the_run():
-    first, resumed, repeated = (parse(arguments) for _, *arguments in commands("how-to/resume.md"))
+    first, resumed, repeated, *_ = (parse(arguments) for _, *arguments in commands("how-to/resume.md"))
     assert first.run == resumed.run == repeated.run
     assert not first.resume
     assert resumed.resume and not resumed.recipes and not resumed.data

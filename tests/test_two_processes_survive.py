@@ -62,7 +62,7 @@ def assert_resumes(whole: Path, roots: dict[str, Path], run: Path) -> None:
 def test_one_is_killed(whole: Path, rank: int, roots: dict[str, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     processes = start(whole.parent.name.rstrip("0123456789"), roots, run, sabotaged=sabotage.SlowDisk())
-    assert processes[0].wait_for(run / "checkpoints/last.ckpt"), processes[0].said()
+    assert processes[0].wait_for(run / "checkpoints/last.ckpt"), [process.said() for process in processes]
     processes[rank].kill()
     killed = time.monotonic()
     left = processes[1 - rank]
@@ -78,7 +78,7 @@ def test_one_is_killed(whole: Path, rank: int, roots: dict[str, Path], tmp_path:
 def test_some_are_asked_to_end(whole: Path, asked: list[int], roots: dict[str, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     processes = start(whole.parent.name.rstrip("0123456789"), roots, run)
-    assert processes[0].wait_for(run / "checkpoints/last.ckpt"), processes[0].said()
+    assert processes[0].wait_for(run / "checkpoints/last.ckpt"), [process.said() for process in processes]
     for rank in asked:
         processes[rank].kill(signal.SIGTERM)
     codes = [process.wait() for process in processes]
