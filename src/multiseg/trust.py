@@ -5,7 +5,7 @@ file may name only classes that are known to be harmless: those that a configura
 torchvision's transforms. Whoever wants more says so himself, on the command line (`--trust PACKAGE`) or in Python:
 
     with trusted("cosine_heads"):
-        predictor = Predictor.load("runs/a")
+        predictor = Predictor.from_run(RunFolder("runs/a"))
 """
 
 from __future__ import annotations
@@ -74,7 +74,11 @@ def guarded() -> Iterator[None]:
 
     before = dict(parsing_settings)
     set_parsing_settings(
-        import_path_denylist=["*"], import_path_allowlist=[*_OWN, *_harmless_transforms(), *_trusted.get()]
+        import_path_denylist=["*"],
+        import_path_allowlist=[*_OWN, *_harmless_transforms(), *_trusted.get()],
+        # a dataset's own `pipeline` has values of any type; one that is refused must not pass for a plain value
+        validate_subclass_spec_in_any=True,
+        instantiate_subclass_spec_in_any=True,
     )
     try:
         yield
