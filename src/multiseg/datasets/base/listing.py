@@ -15,15 +15,21 @@ from multiseg.errors import EmptySplitError, MultisegError
 
 Arrays = dict[str, NDArray[Any]]
 
+#: Larger JSON files are refused, in bytes: in memory they take ten times as much. COCO's largest has half a gigabyte.
+MAX_INDEX_BYTES = 2**31
+
 
 class PairTable:
     """Relative paths of images and masks in one flat byte string and the places where each pair ends.
 
     A few dozen bytes an image, and, being no Python objects, never copied into forked workers by reference counting.
+
+    Raises:
+        MultisegError: a path leads out of the root. Readers say more of where it stands; what they overlook ends here.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        encoded = [os.fsencode(f"{image}\0{mask}") for image, mask in pairs]
+        encoded = [os.fsencode(f"{_inside(image)}\0{_inside(mask)}") for image, mask in pairs]
         self._ends = np.cumsum([len(line) for line in encoded], dtype=np.int64)
         self._text = np.frombuffer(b"".join(encoded), np.uint8)
 
@@ -225,13 +231,27 @@ def read_json(path: Path) -> Any:
     if not path.is_file():
         raise EmptySplitError(f"the index {path} does not exist.")
     try:
+        if path.stat().st_size > MAX_INDEX_BYTES:
+            raise MultisegError(f"the index {path} has more than {MAX_INDEX_BYTES:,} bytes.")
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise MultisegError(f"{path} is no JSON: {error}.") from None
 
 
+def _inside(path: str) -> str:
+    if leaves_root(path):
+        raise MultisegError(f"the path {path!r} lies outside the dataset that names it.")
+    return path
+
+
 def leaves_root(path: str) -> bool:
-    """Whether a path from a list or a recipe is absolute or climbs out by `..`: such a file is never opened."""
+    """Whether a path from a list or a recipe is absolute or climbs out by `..`, on any system, or is none at all as it
+    holds a NUL: such a file is never opened.
+
+    Links are followed wherever they lead: datasets are often made of links, and who lays them out has the disk anyway.
+    """
+    if "\0" in path:
+        return True
     if path[:1] not in ("/", "\\") and ":" not in path and ".." not in path:
         return False  # nearly always: the rest takes twenty times as long
     absolute = PurePosixPath(path).is_absolute() or bool(PureWindowsPath(path).anchor)
