@@ -25,11 +25,11 @@ class PairTable:
     A few dozen bytes an image, and, being no Python objects, never copied into forked workers by reference counting.
 
     Raises:
-        MultisegError: a path leads out of the root. Readers say more of where it stands; what they overlook ends here.
+        MultisegError: a name in a list holds a NUL, which no file's has.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        encoded = [os.fsencode(f"{_inside(image)}\0{_inside(mask)}") for image, mask in pairs]
+        encoded = [os.fsencode(f"{_whole(image)}\0{_whole(mask)}") for image, mask in pairs]
         self._ends = np.cumsum([len(line) for line in encoded], dtype=np.int64)
         self._text = np.frombuffer(b"".join(encoded), np.uint8)
 
@@ -238,9 +238,9 @@ def read_json(path: Path) -> Any:
         raise MultisegError(f"{path} is no JSON: {error}.") from None
 
 
-def _inside(path: str) -> str:
-    if leaves_root(path):
-        raise MultisegError(f"the path {path!r} lies outside the dataset that names it.")
+def _whole(path: str) -> str:
+    if "\0" in path:
+        raise MultisegError(f"{path!r} is no name of a file: it holds a NUL.")
     return path
 
 
