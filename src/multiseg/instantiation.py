@@ -202,6 +202,8 @@ def _refuse_functions(value: Any, key: str = "") -> None:
 def _with_relations(config: Config) -> Config:
     """`method.relations` as they stand in the file that is named: a run must not depend on what becomes of it."""
     arguments = config["method"].get("init_args") or {}
+    if not isinstance(arguments, dict):
+        raise MultisegError(f"method.init_args must hold keys, not '{arguments}'.")
     given = arguments.get("relations")
     if isinstance(given, str):
         arguments["relations"] = [asdict(relation) for relation in read_relations(Path(given).expanduser())]

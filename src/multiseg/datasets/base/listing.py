@@ -25,7 +25,7 @@ class PairTable:
     A few dozen bytes an image, and, being no Python objects, never copied into forked workers by reference counting.
 
     Raises:
-        MultisegError: a name in a list holds a NUL, which no file's has.
+        MultisegError: a name in a list is none that a file can have.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
@@ -92,7 +92,7 @@ class Listing:
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder; its parent counts as consulted."""
         self.consult(PurePosixPath(path).parent.as_posix())
-        return (self.root / path).exists()
+        return os.path.exists(self.root / path)  # unlike pathlib's, it takes a name that is too long for one of no file
 
     def first_of(self, paths: Iterable[str]) -> str | None:
         """The first of several files or folders that exists."""
@@ -239,6 +239,10 @@ def read_json(path: Path) -> Any:
 
 
 def _whole(path: str) -> str:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise MultisegError(f"{path!r} is no name of a file.") from None
     if "\0" in path:
         raise MultisegError(f"{path!r} is no name of a file: it holds a NUL.")
     return path
