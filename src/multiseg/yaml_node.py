@@ -110,6 +110,9 @@ MAX_BYTES = 2**20
 #: Values in a file, each counted as often as an alias repeats it: nine lines can stand for a thousand million.
 MAX_VALUES = 10**6
 
+#: Brackets within brackets.
+MAX_DEPTH = 100
+
 
 def read_yaml(path: Path) -> Node:
     """The whole of a file.
@@ -147,6 +150,11 @@ def load_yaml(text: str) -> Any:
 
 class _Loader(yaml.SafeLoader):
     """YAML allows a key to occur twice, and the last one silently wins; here that is an error."""
+
+    def fetch_flow_collection_start(self, token_class: type[yaml.Token]) -> None:
+        if self.flow_level >= MAX_DEPTH:  # the scanner looks at every open bracket for each new one
+            raise yaml.scanner.ScannerError(None, None, "brackets are nested too deeply", self.get_mark())
+        super().fetch_flow_collection_start(token_class)
 
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
