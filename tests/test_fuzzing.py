@@ -1,4 +1,4 @@
-"""Whatever is in a file, reading it succeeds or ends with one line that says which file it is: no traceback, no hang."""
+"""Whatever is in a file, reading it succeeds or ends with one line: no traceback, no hang."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 
 import fake_trees
-from mutations import damaged, swapped_json, swapped_yaml
 from multiseg.cli import main
 from multiseg.configuration import compose
 from multiseg.datasets import find_reader
@@ -36,12 +35,15 @@ from multiseg.run_folder import InputSize, RunFolder, load_model, read_checkpoin
 from multiseg.taxonomy.master_table import read_master_table
 from multiseg.taxonomy.relations import read_relations
 from multiseg.weights import read_weights
+from mutations import damaged, swapped_json, swapped_yaml
 
 #: No file here has more than a few thousand bytes.
 LONGEST = 10.0
 
 SPACES = [
-    LabelSpace("town", tuple(LabelClass(name, (i,), (i, 0, 9)) for i, name in enumerate(["road", "car", "sky"])), (255,)),
+    LabelSpace(
+        "town", tuple(LabelClass(name, (i,), (i, 0, 9)) for i, name in enumerate(["road", "car", "sky"])), (255,)
+    ),
     LabelSpace("park", tuple(LabelClass(name, (i,), (i, 9, 0)) for i, name in enumerate(["tree", "sky"]))),
 ]
 
@@ -112,7 +114,10 @@ def panoptic_index(root: Path) -> Path:
             }
             for n in range(2)
         ],
-        "categories": [{"id": 1, "name": "water", "isthing": 0, "color": [1, 2, 3]}, {"id": 2, "name": "ship", "isthing": 1}],
+        "categories": [
+            {"id": 1, "name": "water", "isthing": 0, "color": [1, 2, 3]},
+            {"id": 2, "name": "ship", "isthing": 1},
+        ],
     }
     (root / "panoptic_train.json").write_text(json.dumps(index))
     return root / "panoptic_train.json"
@@ -125,7 +130,10 @@ def read_panoptic(root: Path, file: Path) -> None:
 
 
 def polygons(root: Path) -> Path:
-    objects = [{"label": "road", "polygon": [[0, 0], [9, 0], [9, 9]], "deleted": 0}, {"label": "sky", "polygon": [[1, 2.5]] * 3}]
+    objects = [
+        {"label": "road", "polygon": [[0, 0], [9, 0], [9, 9]], "deleted": 0},
+        {"label": "sky", "polygon": [[1, 2.5]] * 3},
+    ]
     (root / "a.json").write_text(json.dumps({"imgHeight": 20, "imgWidth": 24, "objects": objects}))
     return root / "a.json"
 
@@ -164,7 +172,11 @@ def split_list(root: Path) -> Path:
 
 
 def relations(root: Path) -> Path:
-    lines = ["from_dataset\tfrom_class\trelation\tto_dataset\tto_class", 'town\tcar\tsame\tpark\t"a ""b"" c"', "town\tsky\tpart of\tpark\tsky"]
+    lines = [
+        "from_dataset\tfrom_class\trelation\tto_dataset\tto_class",
+        'town\tcar\tsame\tpark\t"a ""b"" c"',
+        "town\tsky\tpart of\tpark\tsky",
+    ]
     (root / "relations.tsv").write_text("\n".join(lines) + "\n")
     return root / "relations.tsv"
 
@@ -202,7 +214,9 @@ def run(part: str) -> Callable[[Path], Path]:
         backbone |= {"output_stride": 32, "weights": None}
         config["init_args"]["network"]["init_args"]["decoder"]["init_args"] = {"channels": 8}
         method = build_method(config, SPACES)
-        save_model(folder, method, config, {"town": InputSize(64, (32, 48)), "park": InputSize(None, (8, 8))}, "32-true")
+        save_model(
+            folder, method, config, {"town": InputSize(64, (32, 48)), "park": InputSize(None, (8, 8))}, "32-true"
+        )
         datasets = {"town": {"root": "/d/town"}, "park": {"root": "/d/park", "reader": "folder"}}
         folder.write_config({"data": {"datasets": datasets}, "method": config, "init": {}, "trainer": {}})
         classes = {name: 50.0 for name in SPACES[0].names}

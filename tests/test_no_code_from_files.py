@@ -137,9 +137,7 @@ def test_a_pickled_bomb_does_not_go_off(name: str, packed: bool, tmp_path: Path)
     assert mark.exists()  # it would have
 
 
-def test_a_pickled_bomb_in_the_index_cache_does_not_go_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pickled_bomb_in_the_index_cache_does_not_go_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTISEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("multiseg.datasets.base.index.WORTHWHILE", 0)
     (tmp_path / "data").mkdir()

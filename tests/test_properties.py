@@ -238,7 +238,9 @@ def test_metrics_survive_their_file(datasets: dict[str, Any], step: int) -> None
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.sampled_from(["a", "..", ".", "", "C:", "b c", "\\", "...", "~"]), max_size=5), st.sampled_from("/\\"))
+@given(
+    st.lists(st.sampled_from(["a", "..", ".", "", "C:", "b c", "\\", "...", "~"]), max_size=5), st.sampled_from("/\\")
+)
 def test_no_path_that_is_let_in_leads_out(parts: list[str], separator: str) -> None:
     path = separator.join(parts)
     if not leaves_root(path):
@@ -247,6 +249,8 @@ def test_no_path_that_is_let_in_leads_out(parts: list[str], separator: str) -> N
             assert (root / path).resolve().is_relative_to(root)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "C:\\x", "C:x", "\\x", "a\\..\\..\\x", "\\\\host\\x", "a\0b"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../x", "a/../../x", "C:\\x", "C:x", "\\x", "a\\..\\..\\x", "\\\\host\\x", "a\0b"]
+)
 def test_paths_that_lead_out(path: str) -> None:
     assert leaves_root(path)

@@ -34,7 +34,9 @@ NESTED = {
     "a function": {"method": {"class_path": "evil.run"}},
     "a module": {"method": {"class_path": "evil"}},
     "as the network": {"method": {"init_args": {"network": {"class_path": "evil.Evil"}}}},
-    "as the decoder, which is a factory": {"method": {"init_args": {"network": {"init_args": {"decoder": "evil.run"}}}}},
+    "as the decoder, which is a factory": {
+        "method": {"init_args": {"network": {"init_args": {"decoder": "evil.run"}}}}
+    },
     "as the optimiser": {"method": {"init_args": {"optimizer": {"class_path": "evil.Evil", "init_args": {"lr": 1}}}}},
     "as YAML within text": {"method": {"init_args": {"optimizer": "{class_path: evil.Evil}"}}},
     "as a schedule, written short": {"method": {"init_args": {"schedule": "evil.Evil"}}},
@@ -122,7 +124,9 @@ def test_the_evil_module_would_leave_a_trace(evil: Path, data_roots: dict[str, P
     with trusted("evil"), pytest.raises(MultisegError, match="plan"):
         resolve(config)
     assert evil.exists()
-    with pytest.raises(MultisegError, match="data.plan: 'evil.Evil' is code from outside multiseg.* add --trust evil"):
+    with pytest.raises(
+        MultisegError, match=r"data\.plan: 'evil\.Evil' is code from outside multiseg.* add --trust evil"
+    ):
         resolve(config)
 
 
@@ -232,7 +236,9 @@ def test_showing_a_recipe_only_prints_it(evil: Path, tmp_path: Path, capsys: pyt
     assert "evil.Evil" in capsys.readouterr().out and not evil.exists()
 
 
-def test_a_tag_of_python_in_yaml_is_no_yaml_here(evil: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tag_of_python_in_yaml_is_no_yaml_here(
+    evil: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("method: !!python/object/apply:evil.run []\n")
     assert main(["train", str(recipe), "--data", f"town={tmp_path}"]) == 2
@@ -259,7 +265,9 @@ def test_other_users_of_jsonargparse_are_left_alone(data_roots: dict[str, Path])
     resolve(compose(["multi_head"], [f"town={data_roots['town']}"]))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--transform", type=v2.Transform)
-    parsed = parser.parse_object({"transform": {"class_path": "torchvision.transforms.v2.Lambda", "init_args": {"lambd": "math.sqrt"}}})
+    parsed = parser.parse_object(
+        {"transform": {"class_path": "torchvision.transforms.v2.Lambda", "init_args": {"lambd": "math.sqrt"}}}
+    )
     assert parsed.transform.class_path == "torchvision.transforms.v2.Lambda"
 
 

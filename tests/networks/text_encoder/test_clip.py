@@ -146,7 +146,9 @@ def test_an_archive_of_openai_has_half_the_bits_and_its_own_activation(tmp_path,
         torch.jit.script(holder).save(str(tmp_path / "RN50.pt"))
         warnings.simplefilter("error")
         spec = ClipText(pretrained=str(tmp_path))
-        with pytest.raises(MultisegError, match=r"RN50\.pt cannot be read: it is a TorchScript archive.* none of OpenAI"):
+        with pytest.raises(
+            MultisegError, match=r"RN50\.pt cannot be read: it is a TorchScript archive.* none of OpenAI"
+        ):
             spec.load()  # it is a program, and anybody's
         published = {hashlib.sha256((tmp_path / "RN50.pt").read_bytes()).hexdigest()}
         monkeypatch.setattr("multiseg.networks.text_encoder.clip._official_archives", lambda: published)

@@ -184,7 +184,16 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
 #: What Pillow raises on damaged files.
 _DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError),
-    *(TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError, MemoryError, NotImplementedError),
+    *(
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        ZeroDivisionError,
+        MemoryError,
+        NotImplementedError,
+    ),
 )
 
 
