@@ -139,7 +139,8 @@ def test_every_training_command_resolves(page, in_page):
             if recipes:
                 short = {key: getattr(given, option) for option, key in SHORT_OPTIONS.items()}
                 set_here = [(key, value) for key, value in short.items() if value is not None]
-                resolve(compose(recipes, given.data, [*set_here, *given.overrides]))
+                with trusted(*given.trust):
+                    resolve(compose(recipes, given.data, [*set_here, *given.overrides]))
 
 
 def test_resuming_repeats_the_settings_of_the_run():
