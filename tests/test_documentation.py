@@ -24,6 +24,7 @@ from multiseg.datasets.folder import read_description
 from multiseg.instantiation import build, resolve
 from multiseg.label_space import LabelSpace
 from multiseg.taxonomy.relations import read_relations
+from multiseg.trust import trusted
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
@@ -138,7 +139,8 @@ def test_every_training_command_resolves(page, in_page):
             if recipes:
                 short = {key: getattr(given, option) for option, key in SHORT_OPTIONS.items()}
                 set_here = [(key, value) for key, value in short.items() if value is not None]
-                resolve(compose(recipes, given.data, [*set_here, *given.overrides]))
+                with trusted(*given.trust):
+                    resolve(compose(recipes, given.data, [*set_here, *given.overrides]))
 
 
 def test_resuming_repeats_the_settings_of_the_run():
@@ -221,7 +223,8 @@ def test_the_method_of_the_page_trains_and_predicts(in_page):
     folder = in_page("how-to/own-method.md")
     roots = {name: fake_trees.write(name, folder / name) for name in ("camvid", "idd_lite")}
     config = compose(["cosine_heads.yaml"], [f"{name}={root}" for name, root in roots.items()])
-    method = build(config).method
+    with trusted("cosine_heads"):  # as the page says
+        method = build(config).method
     method.log = method.log_dict = lambda *args, **kwargs: None
     batch = batch_of([method.spaces[name] for name in roots])
     loss = method.training_step(batch, 0)

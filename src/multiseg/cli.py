@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import multiseg
 from multiseg.errors import Interrupted, MultisegError, SaidByAnotherError, did_you_mean
+from multiseg.trust import trusted
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -29,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parser.parse_args(plain)
         given.overrides = overrides
         run: Command = given.run_command
-        return run(given)
+        # a class that stands on the command line itself is one that the user names
+        with trusted(*getattr(given, "trust", ()), *named_packages(overrides)):
+            return run(given)
     except SaidByAnotherError:
         return 2
     except MultisegError as error:
@@ -131,6 +134,27 @@ def split_overrides(parser: argparse.ArgumentParser, arguments: list[str]) -> tu
             value = queue.pop(0)
         pairs.append((key, value))
     return plain, pairs
+
+
+def named_packages(overrides: Sequence[tuple[str, str]]) -> list[str]:
+    """The packages of the class paths among `--KEY VALUE`: of `--method.class_path mine.Net`, or of a `class_path`
+    within the value.
+    """
+    paths = [value for key, value in overrides if key.endswith("class_path")]
+    paths += [path for _, value in overrides for path in re.findall(r"\bclass_path: *['\"]?([\w.]+)", value)]
+    packages = {path.split(".")[0] for path in paths if re.fullmatch(r"\w+(\.\w+)+", path)}
+    return sorted(package for package in packages - {"multiseg", "jsonargparse"} if package.isidentifier())
+
+
+def _add_trust(command: argparse.ArgumentParser) -> None:
+    """Of every command that builds a model from what stands in a file."""
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="code from outside multiseg that the recipe or the run may use, such as your own; may be repeated",
+    )
 
 
 def _command(commands: Any, name: str, run: Command, help_text: str, example: str) -> argparse.ArgumentParser:
@@ -377,6 +401,7 @@ def _add_taxonomy(commands: Any) -> None:
         "--by text: by how much the nearest class must lead, from 0 to 1 (default: 0.3)",
     )
     _add_inference(command)
+    _add_trust(command)
 
 
 def _taxonomy(given: argparse.Namespace) -> int:
@@ -452,6 +477,7 @@ def _add_train(commands: Any) -> None:
     command.add_argument("--run", type=Path, metavar="DIR", help="the run's folder (default: a new one under runs/)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --run")
     command.add_argument("--quiet", action="store_true", help="no progress")
+    _add_trust(command)
 
 
 def _train(given: argparse.Namespace) -> int:
@@ -516,6 +542,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     _add_norms(command, "the evaluated ones")
     _add_inference(command)
+    _add_trust(command)
     command.add_argument("--json", action="store_true", help="machine-readable output")
 
 
@@ -583,6 +610,7 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     _add_norms(command, "the predicted ones")
     _add_inference(command)
+    _add_trust(command)
     command.add_argument("--json", action="store_true", help="machine-readable output")
 
 
@@ -602,6 +630,7 @@ def _add_report(commands: Any) -> None:
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     command.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: report.html in the first run")
+    _add_trust(command)
 
 
 def _report(given: argparse.Namespace) -> int:

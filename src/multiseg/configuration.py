@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from multiseg.errors import MultisegError, did_you_mean
-from multiseg.yaml_node import read_yaml
+from multiseg.yaml_node import load_yaml, read_yaml
 
 Config = dict[str, Any]
 
@@ -159,7 +159,7 @@ def set_key(config: Config, dotted: str, text: str) -> None:
     if not rest:
         raise MultisegError(f"'--{dotted}' is a whole section; set its keys, as in --{dotted}.KEY VALUE.")
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except yaml.YAMLError:
         raise MultisegError(f"--{dotted}: '{text}' is no valid YAML value.") from None
     node = config.setdefault(first, {})

@@ -1,18 +1,18 @@
 """From a composed configuration to objects, and every mistake in it to one line.
 
 jsonargparse checks names and types against the constructors themselves, so there is no schema to keep in step, and a
-class from anywhere can be named by its path.
+class from anywhere that the user trusts (`multiseg.trust`) can be named by its path.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+import sys
 from argparse import ArgumentError
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, Literal, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
@@ -23,6 +23,7 @@ from multiseg.label_space import LabelSpace
 from multiseg.loading.datamodule import DataModule
 from multiseg.methods.base import SegmentationMethod
 from multiseg.taxonomy.relations import Relation, read_relations
+from multiseg.trust import guarded, is_trusted, refusal, refused_path
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def resolve(config: Config) -> Config:
     if homeless:
         raise MultisegError(f"nothing says where the dataset '{homeless[0]}' lies: add --data {homeless[0]}=ROOT.")
     parser = _experiment_parser()
-    return _plain(parser, _parse(parser, config))
+    parsed = _parse(parser, config)
+    with guarded():
+        return _plain(parser, parsed)
 
 
 def build(config: Config) -> Experiment:
@@ -174,15 +177,33 @@ def _parse(parser: ArgumentParser, config: Config) -> Namespace:
         raise MultisegError("no method: name a recipe that has one, such as multi_head (see `multiseg recipes list`).")
     config = _with_relations(deepcopy(config))  # a copy: jsonargparse writes into what it parses
     try:
-        parsed: Namespace = parser.parse_object(config)
+        with guarded():
+            parsed: Namespace = parser.parse_object(config)
     except (ArgumentError, ValueError) as error:
         raise MultisegError(explain(str(error))) from None
+    _refuse_functions(parsed)
     return parsed
+
+
+def _refuse_functions(value: Any, key: str = "") -> None:
+    """A function is of no use in a configuration, unless it is the user's own, and not meant to be called by files."""
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            _refuse_functions(entry, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for place, entry in enumerate(value):
+            _refuse_functions(entry, f"{key}[{place}]")
+    elif inspect.isroutine(value) and not is_trusted(path := f"{value.__module__}.{value.__qualname__}"):
+        raise MultisegError(f"{key.replace('init_args.', '')}: '{path}' is a function, and a class is expected.")
 
 
 def _with_relations(config: Config) -> Config:
     """`method.relations` as they stand in the file that is named: a run must not depend on what becomes of it."""
     arguments = config["method"].get("init_args") or {}
+    if not isinstance(arguments, dict):
+        raise MultisegError(f"method.init_args must hold keys, not '{arguments}'.")
     given = arguments.get("relations")
     if isinstance(given, str):
         arguments["relations"] = [asdict(relation) for relation in read_relations(Path(given).expanduser())]
@@ -196,7 +217,8 @@ def _with_relations(config: Config) -> Config:
 
 def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
     try:
-        made: Namespace = parser.instantiate(parsed)
+        with guarded():
+            made: Namespace = parser.instantiate(parsed)
     except (ArgumentError, ValueError) as error:
         raise MultisegError(explain(str(error))) from None
     return made
@@ -215,6 +237,8 @@ def explain(message: str) -> str:
     """
     keys = re.findall(r'Parser key "([^"]+)"', message)
     key = ".".join(keys) or "the configuration"
+    if (refused := refused_path(message)) is not None:
+        return f"{key}: {refusal(refused)}"
     classes = re.findall(r"given class_path '([^']+)'|class_path='([^']+)'", message)
     class_path = next((first or second for first, second in reversed(classes)), None)
     if match := re.search(
@@ -230,8 +254,7 @@ def explain(message: str) -> str:
             valid = _group_options(place)
         return f"{place} has no key '{option}'; {did_you_mean(option, valid)}"
     if match := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
-        module = resolve_name(match[1])
-        valid = [name for name, value in vars(module).items() if inspect.isclass(value)]
+        valid = [name for name, value in vars(sys.modules.get(match[1], object)).items() if inspect.isclass(value)]
         return f"{key}: {match[1]} has no class '{match[2]}'; {did_you_mean(match[2], valid)}"
     if match := re.search(r"No module named '([^']+)'", message):
         return f"{key}: there is no module '{match[1]}' for the class path '{class_path}'."
@@ -247,10 +270,19 @@ def explain(message: str) -> str:
     return f"{key}: {' '.join(told[:2]) or message}"[:400]
 
 
+def _bases(class_path: str) -> tuple[type, ...]:
+    """A class and its bases, if it has been imported. It is not imported here: what a message of jsonargparse quotes
+    may come from a file that nobody trusts.
+    """
+    module, _, name = class_path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    return inspect.getmro(found) if inspect.isclass(found) else ()
+
+
 def _options(class_path: str) -> list[str]:
     """Argument names of a class, those its bases take through **kwargs included."""
     names: list[str] = []
-    for entry in inspect.getmro(resolve_name(class_path)):
+    for entry in _bases(class_path):
         if "__init__" in vars(entry) and entry is not object:
             names += [
                 name
@@ -262,7 +294,7 @@ def _options(class_path: str) -> list[str]:
 
 def _settings(class_path: str, argument: str) -> list[str]:
     """Names of the fields of an argument that is a dataclass, of a class or one of its bases."""
-    for entry in inspect.getmro(resolve_name(class_path)):
+    for entry in _bases(class_path):
         kind = get_type_hints(vars(entry)["__init__"]).get(argument) if "__init__" in vars(entry) else None
         if kind is not None:
             kinds = [part for part in (kind, *get_args(kind)) if is_dataclass(part)]

@@ -11,6 +11,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from multiseg.errors import MultisegError
+
 
 class CsvLog(Logger):
     """`log.csv`: one row a step at which something was logged, one column a quantity.
@@ -88,8 +90,15 @@ class CsvLog(Logger):
 
 
 def read_log(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a log; a row that was cut short by a crash is left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if None not in row.values() and (row.get("step") or "").isdigit()]
+    """Columns and rows of a log; a row that was cut short by a crash is left out.
+
+    Raises:
+        MultisegError: it is no log.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if None not in row.values() and (row.get("step") or "").isdecimal()]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MultisegError(f"{path} is no log of a run: {error}.") from None
     return list(reader.fieldnames or ["step"]), rows

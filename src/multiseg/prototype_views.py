@@ -181,6 +181,8 @@ def _pixels(
     count = min(PIXELS, _MOST_PIXELS // max(1, len(prototypes)))
     for space in (own.space for own in prototypes):
         try:
+            if space.name not in entries:
+                raise MultisegError("the run's configuration does not name it.")
             dataset = open_dataset(space.name, DatasetEntry(**entries[space.name]), "val")
             if dataset.label_space.names != space.names:
                 raise MultisegError("its classes are no longer those that the model was trained on.")

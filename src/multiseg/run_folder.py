@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 import multiseg
 from multiseg.configuration import Config, dump, read_recipe
 from multiseg.errors import MultisegError
+from multiseg.evaluation.panoptic_quality import PanopticScores
 from multiseg.instantiation import build_method
 from multiseg.label_space import LabelSpace
 from multiseg.methods.base import SegmentationMethod
@@ -97,16 +99,62 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """
         Raises:
-            MultisegError: the run has no metrics yet.
+            MultisegError: the run has no metrics yet, or the file is damaged.
         """
         try:
             metrics: dict[str, Any] = json.loads(self.metrics_path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+        except UnicodeDecodeError:
+            raise MultisegError(f"{self.metrics_path} is no text in UTF-8.") from None
+        except (OSError, ValueError, RecursionError) as error:
             raise MultisegError(f"{self.metrics_path} cannot be read; is the run finished? ({error})") from None
+        _check_metrics(metrics, self.metrics_path)
         return metrics
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         write_text(self.metrics_path, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+
+
+def _check_metrics(metrics: Any, path: Path) -> None:
+    """That a metrics.json has the form in which runs write it, as far as anything is made of it.
+
+    Raises:
+        MultisegError: it has not; the message names the key.
+    """
+
+    def expect(value: Any, kinds: Any, key: str, expected: str) -> None:
+        wrong = not isinstance(value, kinds) or isinstance(value, bool)
+        if wrong or (isinstance(value, int | float) and not abs(value) < sys.float_info.max):
+            raise MultisegError(f"{path}: {key} must be {expected}, not {str(value)[:60]!r}.")
+
+    def expect_numbers(value: Any, key: str, depth: int) -> None:
+        if depth == 0 or not isinstance(value, Mapping):
+            expect(value, int | float | None if depth == 0 else Mapping, key, "a number" if depth == 0 else "keys")
+            return
+        for name, entry in value.items():
+            expect_numbers(entry, f"{key}.{name}", depth - 1)
+
+    expect(metrics, Mapping, "all of it", "keys")
+    expect(metrics.get("method", ""), str, "method", "text")
+    expect(metrics.get("step"), int | None, "step", "a whole number")
+    expect(metrics.get("seconds"), int | float | None, "seconds", "a number")
+    if metrics.get("proxy") is not None:
+        expect_numbers(metrics["proxy"], "proxy", 2)
+    datasets = metrics.get("datasets", {})
+    expect(datasets, Mapping, "datasets", "keys")
+    for name, entry in datasets.items():
+        expect(entry, Mapping, f"datasets.{name}", "keys")
+        for key in ("mIoU", "mean_accuracy", "pixel_accuracy"):
+            expect(entry.get(key), int | float | None, f"datasets.{name}.{key}", "a number")
+        expect_numbers(entry.get("per_class", {}), f"datasets.{name}.per_class", 1)
+        absent = entry.get("absent", [])
+        expect(absent, list, f"datasets.{name}.absent", "a list")
+        for place, text in enumerate(absent):
+            expect(text, str, f"datasets.{name}.absent[{place}]", "text")
+        if "PQ" in entry:
+            try:
+                PanopticScores.from_json(entry)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise MultisegError(f"{path}: datasets.{name}.PQ is incomplete.") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -199,8 +247,12 @@ def load_model(run: RunFolder) -> Model:
         inputs = {
             name: InputSize(size["long_side"], tuple(size["crop"])) for name, size in description["inputs"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MultisegError(f"{run.model_path} is broken: {error!r}.") from None
+        if not isinstance(config, dict) or not inputs:
+            raise MultisegError(f"{run.model_path} is broken: 'method' and 'inputs' must hold keys.")
+    except UnicodeDecodeError:
+        raise MultisegError(f"{run.model_path} is broken: it is no text in UTF-8.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise MultisegError(f"{run.model_path} is broken: {type(error).__name__}: {str(error)[:200]}.") from None
     if version != MODEL_FORMAT:
         raise MultisegError(f"{run.model_path} has format {version}; this multiseg reads format {MODEL_FORMAT}.")
     method = build_method(config, spaces)

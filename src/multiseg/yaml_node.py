@@ -104,29 +104,98 @@ class Node:
             raise self.error(f"'{self.value}' is no regular expression: {error}.") from None
 
 
+#: Larger files are refused, in bytes: YAML is slow, and a description of ten thousand classes has half a million.
+MAX_BYTES = 2**20
+
+#: Values in a file, each counted as often as an alias repeats it: nine lines can stand for a thousand million.
+MAX_VALUES = 10**6
+
+#: Brackets within brackets.
+MAX_DEPTH = 100
+
+
 def read_yaml(path: Path) -> Node:
     """The whole of a file.
 
     Raises:
-        MultisegError: it cannot be read or is no YAML, or a key occurs twice.
+        MultisegError: it cannot be read, is absurdly large or no YAML, or a key occurs twice.
     """
     try:
-        return Node(yaml.load(path.read_text("utf-8-sig"), _Loader), str(path))
+        if path.stat().st_size > MAX_BYTES:
+            raise MultisegError(f"{path} has more than {MAX_BYTES:,} bytes, which no such file needs.")
+        return Node(load_yaml(path.read_text("utf-8-sig")), str(path))
     except OSError as error:
         raise MultisegError(f"{path} cannot be read: {error.strerror}.") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise MultisegError(f"{path}{line}: {error.problem or 'no valid YAML'}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # bytes that are no text, brackets without end
-        raise MultisegError(f"{path} is no YAML: {str(error).splitlines()[0]}.") from None
+    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text
+        raise MultisegError(f"{path} is no YAML: {(str(error).splitlines() or ['?'])[0]}.") from None
+
+
+def load_yaml(text: str) -> Any:
+    """Plain values from YAML that may come from anybody: no tag makes an object, no alias more than it says.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, nested too deeply or too large.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError) as error:
+        # what PyYAML raises on `!!int x`, on the 31st of February and the like
+        raise yaml.YAMLError(str(error) or type(error).__name__) from None
 
 
 class _Loader(yaml.SafeLoader):
     """YAML allows a key to occur twice, and the last one silently wins; here that is an error."""
 
+    def fetch_flow_collection_start(self, token_class: type[yaml.Token]) -> None:
+        if self.flow_level >= MAX_DEPTH:  # the scanner looks at every open bracket for each new one
+            raise yaml.scanner.ScannerError(None, None, "brackets are nested too deeply", self.get_mark())
+        super().fetch_flow_collection_start(token_class)
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _refuse_bomb(node)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' occurs twice", node.start_mark)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' occurs twice", node.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
+
+
+def _refuse_bomb(top: yaml.Node) -> None:
+    """
+    Raises:
+        yaml.constructor.ConstructorError: written out, the aliases give too many values, or an alias stands for
+            something that it is part of.
+    """
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        known = sizes.get(id(node))
+        if known is not None:
+            return known
+        if id(node) in open_nodes:
+            raise yaml.constructor.ConstructorError(None, None, "an alias stands for what it is in", node.start_mark)
+        open_nodes.add(id(node))
+        inner = node.value if isinstance(node, yaml.SequenceNode | yaml.MappingNode) else []
+        parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
+        sizes[id(node)] = total = 1 + sum(map(size, parts))
+        open_nodes.discard(id(node))
+        if total > MAX_VALUES:
+            problem = f"it stands for more than {MAX_VALUES:,} values"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return total
+
+    size(top)

@@ -26,6 +26,7 @@ Optional besides: `skip_unpaired: true`, and `title`, `url`, `license`, `citatio
 from __future__ import annotations
 
 import colorsys
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -318,14 +319,14 @@ def _draw(
 
 def _folder(node: Node, root: Path) -> str:
     path = _below(node)
-    if not (root / path).is_dir():
+    if not os.path.isdir(root / path):
         raise node.error(f"the folder {root / path} does not exist; {_nearest(root / path, Path.is_dir)}")
     return path
 
 
 def _file(node: Node, root: Path) -> str:
     path = _below(node)
-    if not (root / path).is_file():
+    if not os.path.isfile(root / path):
         raise node.error(f"the file {root / path} does not exist; {_nearest(root / path, Path.is_file)}")
     return path
 

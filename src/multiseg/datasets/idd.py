@@ -187,7 +187,7 @@ class _Annotation:
     def _points(self, polygon: list[Any], where: str) -> list[float]:
         try:
             points = np.array(polygon, np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             points = np.empty(0)
         if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
             raise MultisegError(f"{self.path}: {where}polygon is no list of points [x, y].")

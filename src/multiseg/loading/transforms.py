@@ -53,6 +53,8 @@ class Pipeline:
         require_numbers("crop", self.crop, (2,), lambda crop: min(crop) >= 1)
         require_numbers("scale", self.scale, (2,), lambda scale: 0 < scale[0] <= scale[1])
         require_numbers("jitter", self.jitter, (0, 4), lambda jitter: min(jitter, default=0) >= 0)
+        if not isinstance(self.more, list) or not all(isinstance(entry, v2.Transform) for entry in self.more):
+            raise MultisegError(f"more must be a list of transforms, not '{self.more}'.")
 
     def training(self) -> v2.Transform:
         """(image, labels) to a crop of exactly `crop` pixels."""

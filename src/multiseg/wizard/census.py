@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from multiseg.datasets.base import read_mask
+from multiseg.datasets.base import IMAGE_FORMATS, read_mask
 from multiseg.errors import MultisegError
 from multiseg.wizard.suffixes import evenly
 
@@ -149,7 +149,7 @@ def _encoding(paths: Sequence[Path]) -> tuple[bool, dict[int, Color]]:
     used: dict[int, Color] = {}
     for path in paths[:: max(1, len(paths) // _HEADERS)]:
         try:
-            with Image.open(path) as file:
+            with Image.open(path, formats=IMAGE_FORMATS) as file:
                 pixels = np.asarray(file)
                 entries = file.getpalette("RGB") if file.mode == "P" else None
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from multiseg.yaml_node import load_yaml
+
 Color = tuple[int, int, int]
 
 #: Larger files hold more than names.
@@ -58,7 +60,7 @@ def read_class_names(path: Path) -> list[NamedClass]:
         if suffix == ".json":
             found = _from_data(json.loads(text))
         elif suffix in (".yaml", ".yml"):
-            found = _from_data(yaml.safe_load(text))
+            found = _from_data(load_yaml(text))
         else:
             table = _from_table(text)
             found = _from_lines(text) if table is None else table

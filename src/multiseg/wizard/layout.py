@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from multiseg.datasets.base import IMAGE_ENDINGS
+from multiseg.datasets.base import IMAGE_ENDINGS, IMAGE_FORMATS
 from multiseg.datasets.folder import MASK_ENDINGS, with_suffix
 from multiseg.errors import MultisegError
 from multiseg.label_space import pack_colors
@@ -299,7 +299,7 @@ def _looks_like_mask(path: Path) -> bool | None:
     if extension(path.name) in _LOSSY:
         return False
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=IMAGE_FORMATS) as file:
             pixels = np.asarray(file)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return None

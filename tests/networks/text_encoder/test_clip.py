@@ -1,3 +1,4 @@
+import hashlib
 import json
 import sys
 import warnings
@@ -8,6 +9,7 @@ from safetensors.torch import save_file
 
 from multiseg.errors import MultisegError
 from multiseg.networks.text_encoder import ClipText
+from multiseg.networks.text_encoder.clip import _official_archives
 
 open_clip = pytest.importorskip("open_clip")
 NAMES = ["road", "traffic light", "a very long name of a class"]
@@ -127,7 +129,7 @@ class Archived(torch.nn.Module):
         return 0
 
 
-def test_an_archive_of_openai_has_half_the_bits_and_its_own_activation(tmp_path, folder):
+def test_an_archive_of_openai_has_half_the_bits_and_its_own_activation(tmp_path, folder, monkeypatch):
     with_gelu = build(quick_gelu=True).half().float()
     holder = Archived()
     for name, value in with_gelu.state_dict().items():
@@ -144,10 +146,21 @@ def test_an_archive_of_openai_has_half_the_bits_and_its_own_activation(tmp_path,
         torch.jit.script(holder).save(str(tmp_path / "RN50.pt"))
         warnings.simplefilter("error")
         spec = ClipText(pretrained=str(tmp_path))
+        with pytest.raises(
+            MultisegError, match=r"RN50\.pt cannot be read: it is a TorchScript archive.* none of OpenAI"
+        ):
+            spec.load()  # it is a program, and anybody's
+        published = {hashlib.sha256((tmp_path / "RN50.pt").read_bytes()).hexdigest()}
+        monkeypatch.setattr("multiseg.networks.text_encoder.clip._official_archives", lambda: published)
         assert spec.load().longest == 20
     found = spec.load()(NAMES)
     assert torch.allclose(found, reference(with_gelu, NAMES), atol=1e-5)
     assert not torch.allclose(found, reference(build(), NAMES), atol=5e-3)
+
+
+def test_the_checksums_of_openais_archives_are_known():
+    digests = _official_archives()
+    assert len(digests) >= 9 and all(len(digest) == 64 for digest in digests)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from multiseg.datasets.base.colors import numbered_color
 from multiseg.datasets.base.dataset import DatasetCard, PanopticDataset, SegmentationDataset, UnlabelledDataset
 from multiseg.datasets.base.decoding import (
     IMAGE_ENDINGS,
+    IMAGE_FORMATS,
     MAX_PIXELS,
     SIDEWAYS,
     ColoredMaskError,
@@ -30,6 +31,7 @@ from multiseg.datasets.base.shares import Share, draw
 
 __all__ = [
     "IMAGE_ENDINGS",
+    "IMAGE_FORMATS",
     "MAX_PIXELS",
     "SIDEWAYS",
     "Arrays",

@@ -23,6 +23,10 @@ from multiseg.label_space import pack_colors
 #: Of the files that count as images, the usual one first; case does not matter.
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
 
+#: Formats of Pillow that are decoded, whatever a file is called. Not all it knows: for some it starts other programs
+#: (Ghostscript for EPS).
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
+
 #: Larger images are refused as decompression bombs (Pillow's own limit, applied to every decoder).
 MAX_PIXELS = 178_956_970
 
@@ -167,7 +171,7 @@ def _has_late_exif(path: Path) -> bool:
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """A file opened by Pillow, its pixels counted first; whatever goes wrong inside is a `MultisegError` naming it."""
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=IMAGE_FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ValueError(f"{file.width * file.height:,} pixels, more than {MAX_PIXELS:,} are refused")
             yield file
@@ -178,7 +182,19 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 
 #: What Pillow raises on damaged files.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_DECODE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError),
+    *(
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        ZeroDivisionError,
+        MemoryError,
+        NotImplementedError,
+    ),
+)
 
 
 def _undecodable(path: Path, error: Exception) -> MultisegError:

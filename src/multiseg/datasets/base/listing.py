@@ -15,15 +15,21 @@ from multiseg.errors import EmptySplitError, MultisegError
 
 Arrays = dict[str, NDArray[Any]]
 
+#: Larger JSON files are refused, in bytes: in memory they take ten times as much. COCO's largest has half a gigabyte.
+MAX_INDEX_BYTES = 2**31
+
 
 class PairTable:
     """Relative paths of images and masks in one flat byte string and the places where each pair ends.
 
     A few dozen bytes an image, and, being no Python objects, never copied into forked workers by reference counting.
+
+    Raises:
+        MultisegError: a name in a list is none that a file can have.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        encoded = [os.fsencode(f"{image}\0{mask}") for image, mask in pairs]
+        encoded = [os.fsencode(f"{_whole(image)}\0{_whole(mask)}") for image, mask in pairs]
         self._ends = np.cumsum([len(line) for line in encoded], dtype=np.int64)
         self._text = np.frombuffer(b"".join(encoded), np.uint8)
 
@@ -86,7 +92,7 @@ class Listing:
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder; its parent counts as consulted."""
         self.consult(PurePosixPath(path).parent.as_posix())
-        return (self.root / path).exists()
+        return os.path.exists(self.root / path)  # unlike pathlib's, it takes a name that is too long for one of no file
 
     def first_of(self, paths: Iterable[str]) -> str | None:
         """The first of several files or folders that exists."""
@@ -225,13 +231,31 @@ def read_json(path: Path) -> Any:
     if not path.is_file():
         raise EmptySplitError(f"the index {path} does not exist.")
     try:
+        if path.stat().st_size > MAX_INDEX_BYTES:
+            raise MultisegError(f"the index {path} has more than {MAX_INDEX_BYTES:,} bytes.")
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise MultisegError(f"{path} is no JSON: {error}.") from None
 
 
+def _whole(path: str) -> str:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise MultisegError(f"{path!r} is no name of a file.") from None
+    if "\0" in path:
+        raise MultisegError(f"{path!r} is no name of a file: it holds a NUL.")
+    return path
+
+
 def leaves_root(path: str) -> bool:
-    """Whether a path from a list or a recipe is absolute or climbs out by `..`: such a file is never opened."""
+    """Whether a path from a list or a recipe is absolute or climbs out by `..`, on any system, or is none at all as it
+    holds a NUL: such a file is never opened.
+
+    Links are followed wherever they lead: datasets are often made of links, and who lays them out has the disk anyway.
+    """
+    if "\0" in path:
+        return True
     if path[:1] not in ("/", "\\") and ":" not in path and ".." not in path:
         return False  # nearly always: the rest takes twenty times as long
     absolute = PurePosixPath(path).is_absolute() or bool(PureWindowsPath(path).anchor)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -247,9 +248,21 @@ def _load_checkpoint(file: Path) -> Any:
         archive = any(name.endswith("/constants.pkl") for name in content.namelist())  # TorchScript
     if not archive:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    if checksum(file) not in _official_archives():
+        raise ValueError(
+            "it is a TorchScript archive, which is a program, and none of OpenAI's; save its weights as safetensors"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of OpenAI's weights there is no other form
         return torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
+
+
+def _official_archives() -> set[str]:
+    """SHA-256 of the archives that OpenAI published, which stand in the addresses that open_clip has of them."""
+    open_clip = _open_clip()
+    tagged = [model for model, tag in open_clip.list_pretrained() if tag == "openai"]
+    addresses = [str((open_clip.get_pretrained_cfg(model, "openai") or {}).get("url", "")) for model in tagged]
+    return {digest for address in addresses for digest in re.findall(r"/([0-9a-f]{64})/", address)}
 
 
 def _tower_names(names: Any) -> dict[str, str]:
