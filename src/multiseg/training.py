@@ -24,6 +24,7 @@ from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
 from multiseg.datasets import all_readers
 from multiseg.datasets.base import PanopticDataset
+from multiseg.datasets.packed import PackedSplit
 from multiseg.errors import MultisegError
 from multiseg.evaluation.iou import means
 from multiseg.inspection.checking import check_dataset
@@ -101,7 +102,10 @@ def check_data(experiment: Experiment, quiet: bool = False) -> None:
         for dataset in (data.train_sets[name], data.val_sets.get(name)):
             if dataset is None:
                 continue
-            check_dataset(dataset, limit=experiment.trainer.check_files).raise_for_errors()
+            if isinstance(dataset, PackedSplit):  # decoded when it was packed; a look would fetch every shard
+                dataset.require_shards()
+            else:
+                check_dataset(dataset, limit=experiment.trainer.check_files).raise_for_errors()
             if not quiet:
                 say(f"{name}: {dataset.split} has {len(dataset)} images; checked.")
 
