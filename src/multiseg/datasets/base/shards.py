@@ -96,7 +96,7 @@ class Shards:
 
     def _open(self) -> None:
         self._lock = threading.Lock()
-        self._stream: Any = None
+        self._read: Callable[[int, int], Any] | None = None
         self._whole: set[int] = set()
         self._process = os.getpid()
 
@@ -127,11 +127,11 @@ class Shards:
             if shard not in self._whole:
                 self._provide(shard)
                 self._whole.add(shard)
-            if self._stream is None:
-                self._stream = _open_stream(self.folder, len(self.names))
+            if self._read is None:
+                self._read = _reading(self.folder, len(self.names))
             try:
                 # copied while the shard is mapped for sure
-                item = Item(*(bytes(part) for part in self._stream[index]))
+                item = Item(*(bytes(part) for part in self._read(index, shard)))
             except Exception:  # whatever a damaged file makes of litdata
                 raise MultisegError(f"the shard {self.where(index)} is damaged; {self._remedy}.") from None
         if _checksum(item) != self.checksums[index]:
@@ -283,15 +283,18 @@ def _read_index(path: Path) -> list[tuple[str, int, int]]:
     return chunks
 
 
-def _open_stream(folder: Path, shards: int) -> Any:
-    """The shards in a folder as litdata sees them: it maps a shard into memory and takes what is asked for of it.
-    Without this loader it would read whole shards for every sample that is asked for out of order.
+def _reading(folder: Path, shards: int) -> Callable[[int, int], Any]:
+    """A function that takes the numbers of a sample and of its shard.
+
+    It maps a shard into memory and takes what is asked for of it. litdata's loader would by itself read whole shards
+    for samples that are asked for out of order, and its `StreamingDataset` chooses how many it maps by file system.
     """
-    litdata = _litdata("litdata")
+    reader = _litdata("litdata.streaming.reader")
     loader = _litdata("litdata.streaming.item_loader").PyTreeLoader(batch_decode=0)
     loader.set_mmap_allowed_chunks(set(range(shards)))
     loader.set_posix_fast(True, keep=_MAPPED, willneed=False)
-    return litdata.StreamingDataset(str(folder), item_loader=loader)
+    opened = reader.BinaryReader(str(folder), item_loader=loader)
+    return lambda index, shard: opened.read(reader.ChunkedIndex(index=index, chunk_index=shard))
 
 
 def _litdata(module: str) -> Any:
