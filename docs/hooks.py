@@ -100,8 +100,8 @@ def datasets_page() -> str:
     parts = [
         "# Datasets",
         "",
-        "Each is read as its authors distribute it; nothing needs to be converted. multiseg downloads none of them: get them",
-        "from their authors, under their terms.",
+        "Each is read as its authors distribute it; nothing needs to be converted. multiseg downloads none of them:",
+        "get them from their authors, under their terms.",
         "",
     ]
     for name, reader in all_readers().items():

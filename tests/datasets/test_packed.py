@@ -263,9 +263,9 @@ def test_a_missing_shard_is_found_by_the_check(packed):
 
 
 def test_without_litdata_the_extra_is_named(packed, monkeypatch):
-    monkeypatch.setitem(sys.modules, "litdata.streaming.reader", None)
+    monkeypatch.setitem(sys.modules, "litdata", None)
     with pytest.raises(MultisegError, match=r"pip install 'multiseg\[shards\]'"):
-        Packed(packed, "train")[0]
+        Packed(packed, "train")
 
 
 # Object storage

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -83,6 +84,8 @@ class Shards:
     """
 
     def __init__(self, folder: Path, checksums: NDArray[Any], url: str | None = None) -> None:
+        if importlib.util.find_spec("litdata") is None:  # now, and not as a fault of every single image
+            raise _not_installed()
         self.folder = folder
         self.checksums = checksums
         self.url = url
@@ -301,7 +304,11 @@ def _litdata(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise MultisegError("packed datasets need litdata: pip install 'multiseg[shards]'") from None
+        raise _not_installed() from None
+
+
+def _not_installed() -> MultisegError:
+    return MultisegError("packed datasets need litdata: pip install 'multiseg[shards]'")
 
 
 # Object storage
