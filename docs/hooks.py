@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 #: Title of each page of the Python reference, and the parts of the package on it.
 API = {
     "label-spaces": ("Label spaces and batches", ("label_space", "taxonomy", "batch", "errors")),
-    "datasets": ("Datasets", ("datasets", "inspection", "wizard")),
+    "datasets": ("Datasets", ("datasets", "inspection", "wizard", "packing")),
     "loading": ("Loading", ("loading",)),
     "networks": ("Networks", ("networks", "weights")),
     "losses": ("Losses", ("losses",)),
@@ -50,7 +50,8 @@ SIGUSR1.
 
 A dataset is given as `NAME=ROOT` or `NAME:READER=ROOT`. NAME is what it is called in this run. READER is one of
 [the readers](datasets.md); without it NAME itself is taken for one, or `folder` where ROOT holds a `dataset.yaml`. ROOT
-is the folder of the official layout, or its parent.
+is the folder of the official layout, or its parent; or a [packed dataset](../how-to/large-data.md), in a folder or at
+a URL.
 
 `train` also takes `--KEY VALUE` for any key of the [configuration](configuration.md).
 """
@@ -100,8 +101,8 @@ def datasets_page() -> str:
     parts = [
         "# Datasets",
         "",
-        "Each is read as its authors distribute it; nothing is converted. multiseg downloads none of them: get them",
-        "from their authors, under their terms.",
+        "Each is read as its authors distribute it; nothing needs to be converted. multiseg downloads none of them:",
+        "get them from their authors, under their terms.",
         "",
     ]
     for name, reader in all_readers().items():

@@ -236,7 +236,7 @@ def _add_datasets(commands: Any) -> None:
         commands,
         "datasets",
         _list_datasets,
-        "list the readers, describe own data, check datasets before training, or see what is in them",
+        "list the readers, describe own data, check datasets before training, see what is in them, or pack them",
         "multiseg datasets check camvid=/d/CamVid idd_lite=/d/idd20k_lite",
     )
     command.add_argument("--json", action="store_true", help="machine-readable output")
@@ -245,6 +245,7 @@ def _add_datasets(commands: Any) -> None:
     _add_datasets_check(parts)
     _add_datasets_stats(parts)
     _add_datasets_init(parts)
+    _add_datasets_pack(parts)
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
@@ -340,6 +341,31 @@ def _init_dataset(given: argparse.Namespace) -> int:
     from multiseg.wizard.dialogue import run
 
     return run(given.root, given.out, given.force, given.yes)
+
+
+def _add_datasets_pack(commands: Any) -> None:
+    command = _command(
+        commands,
+        "pack",
+        _pack_datasets,
+        "write datasets as a few large shards, for slow or remote storage; training on them is the same, bit by bit",
+        "multiseg datasets pack camvid=/d/CamVid idd_lite=/d/idd20k_lite --out s3://bucket/packed",
+    )
+    command.add_argument("datasets", nargs="+", metavar="NAME=ROOT")
+    command.add_argument(
+        "--out", required=True, metavar="DIR", help="folder or URL (s3://, gs://); each dataset goes to DIR/NAME"
+    )
+    command.add_argument(
+        "--splits", nargs="+", metavar="S", default=[], help="only these, in this order (default: all that are there)"
+    )
+    command.add_argument("--shard-size", type=int, default=64, metavar="MB", help="of a shard, about (default: 64)")
+    _add_json(command)
+
+
+def _pack_datasets(given: argparse.Namespace) -> int:
+    from multiseg.commands.pack_report import pack_datasets
+
+    return pack_datasets(given.datasets, given.out, given.splits, given.shard_size, as_json=given.json)
 
 
 # taxonomy

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from multiseg.errors import MultisegError, did_you_mean
+from multiseg.roots import absolute, as_written
 from multiseg.yaml_node import load_yaml, read_yaml
 
 Config = dict[str, Any]
@@ -118,7 +119,7 @@ def parse_data(arguments: Iterable[str]) -> dict[str, Config]:
         name, reader, root = match.groups()
         if name in entries:
             raise MultisegError(f"the dataset '{name}' is given twice.")
-        entries[name] = {"root": str(Path(root).expanduser()), **({"reader": reader} if reader else {})}
+        entries[name] = {"root": as_written(root), **({"reader": reader} if reader else {})}
     return entries
 
 
@@ -126,7 +127,7 @@ def with_absolute_roots(config: Config) -> Config:
     """The configuration with roots that hold from any working directory: a run is evaluated from anywhere."""
     out = deepcopy(config)
     for entry in out["data"]["datasets"].values():
-        entry["root"] = str(Path(entry["root"]).expanduser().absolute())
+        entry["root"] = absolute(str(entry["root"]))
     return out
 
 

@@ -32,8 +32,9 @@ from multiseg.callbacks import (
 from multiseg.checkpoint_files import CheckpointFiles, newest_checkpoint
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
-from multiseg.datasets import all_readers
+from multiseg.datasets import SegmentationDataset, all_readers
 from multiseg.datasets.base import PanopticDataset
+from multiseg.datasets.packed import PackedSplit
 from multiseg.errors import MultisegError
 from multiseg.evaluation.iou import means
 from multiseg.guards import FiniteLoss, Interruption
@@ -123,15 +124,21 @@ def check_data(experiment: Experiment, quiet: bool = False) -> None:
         for dataset in (data.train_sets[name], data.val_sets.get(name)):
             if dataset is None:
                 continue
-            report = check_dataset(dataset, limit=experiment.trainer.check_files)
-            if data.skips and sum(problem.count for problem in report.errors) < len(dataset):
-                for problem in report.errors:
-                    first = problem.examples[0].removesuffix(".")
-                    say(f"{name}: {problem.kind} ×{problem.count}, first {first}; to be skipped.")
-            else:
-                report.raise_for_errors()
+            _check_split(name, dataset, experiment.trainer.check_files, data.skips)
             if not quiet:
                 say(f"{name}: {dataset.split} has {len(dataset)} images; checked.")
+
+
+def _check_split(name: str, dataset: SegmentationDataset, limit: int | None, skips: bool) -> None:
+    if isinstance(dataset, PackedSplit):  # decoded when it was packed; a look would fetch every shard
+        dataset.require_shards()
+        return
+    report = check_dataset(dataset, limit=limit)
+    if not skips or sum(problem.count for problem in report.errors) >= len(dataset):
+        report.raise_for_errors()
+    for problem in report.errors:
+        first = problem.examples[0].removesuffix(".")
+        say(f"{name}: {problem.kind} ×{problem.count}, first {first}; to be skipped.")
 
 
 def _say_left_out(resolved: Config) -> None:

@@ -70,7 +70,7 @@ def count_datasets(
             say(
                 f"{part.name} {part.split}: {statistics.unreadable} {'masks' if part.labelled else 'images'} "
                 "cannot be read and are left out, the first: "
-                f"{statistics.first_unreadable}\nTo see all: multiseg datasets check {part.name}={part.root}"
+                f"{statistics.first_unreadable}\nTo see all: multiseg datasets check {part.name}={part.location}"
             )
         if out is not None:
             for path in draw(part, statistics, out, pictures):

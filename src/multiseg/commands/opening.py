@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from multiseg.configuration import parse_data
 from multiseg.console import say
 from multiseg.datasets import SegmentationDataset
+from multiseg.datasets.base import local_root, url_of
 from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
 from multiseg.inspection.checking import CheckReport, broken_split
 from multiseg.loading.datamodule import DatasetEntry, open_dataset, reader_of
@@ -38,7 +38,34 @@ def require_labels(datasets: Iterable[SegmentationDataset], purpose: str) -> Non
 
 
 def _entries(arguments: Sequence[str]) -> dict[str, DatasetEntry]:
-    return {name: DatasetEntry(Path(e["root"]), e.get("reader")) for name, e in parse_data(arguments).items()}
+    return {name: DatasetEntry(e["root"], e.get("reader")) for name, e in parse_data(arguments).items()}
+
+
+def open_unnamed(arguments: Sequence[str], wanted: Sequence[str] = ()) -> dict[str, list[SegmentationDataset]]:
+    """The splits of datasets given as NAME=ROOT, under the names that they have by themselves.
+
+    Args:
+        arguments: of the command line.
+        wanted: splits of each dataset; by default all that are there.
+
+    Raises:
+        MultisegError: a dataset or one of these splits cannot be opened.
+    """
+    opened: dict[str, list[SegmentationDataset]] = {}
+    for name, entry in _entries(arguments).items():
+        reader, root = reader_of(name, entry), local_root(entry.root)
+        parts = []
+        for split in dict.fromkeys(wanted or reader.splits_of(root)):
+            try:
+                parts.append(reader(root, split))
+            except EmptySplitError as error:
+                if wanted:
+                    raise
+                say(f"{name} {split}: not there ({str(error).splitlines()[0]})")
+        if not parts:
+            raise MultisegError(f"{name}: none of its splits is there.")
+        opened[name] = parts
+    return opened
 
 
 def open_splits(
@@ -56,7 +83,7 @@ def open_splits(
     parts: list[SegmentationDataset | CheckReport] = []
     for name, entry in _entries(arguments).items():
         reader = reader_of(name, entry)
-        root = reader.find_root(entry.root)
+        root = reader.find_root(local_root(entry.root))
         valid = reader.splits_of(root)
         for split in wanted or ():
             if split not in valid:
@@ -69,7 +96,7 @@ def open_splits(
                 absent.append(error)
                 say(f"{name} {split}: not there ({str(error).splitlines()[0]})")
             except MultisegError as error:
-                parts.append(broken_split(name, split, root, error))
+                parts.append(broken_split(name, split, url_of(root) or root, error))
         if absent and (wanted or len(absent) == len(valid)):
             raise absent[0]
     return parts

@@ -283,7 +283,7 @@ def _with_namesakes(root: Path, path: str) -> str:
     return f"{path} (there is {', '.join(names)})" if names else path
 
 
-def broken_split(dataset: str, split: str, root: Path, error: MultisegError) -> CheckReport:
+def broken_split(dataset: str, split: str, root: Path | str, error: MultisegError) -> CheckReport:
     """The report on a split that could not even be listed."""
     message = str(error).splitlines()[0].replace(f"{root}{os.sep}", "")
     problem = Problem("broken_split", 1, (message,))
@@ -397,7 +397,7 @@ class _Findings:
         return CheckReport(
             dataset=dataset.name,
             split=dataset.split,
-            root=str(dataset.root),
+            root=dataset.location,
             images=images,
             headers=headers,
             decoded=decoded,

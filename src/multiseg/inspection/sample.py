@@ -21,6 +21,7 @@ from multiseg.datasets.base import (
     ColoredMaskError,
     ImageHeader,
     PanopticDataset,
+    Source,
     image_header,
     read_image,
 )
@@ -76,8 +77,9 @@ def inspect_sample(
     header = size = mask_size = None
     if has_image:
         try:
-            header = image_header(dataset.image_path(index))
-            size = _look_at_image(dataset.image_path(index), header, decode, found)
+            source = dataset.image_source(index)
+            header = image_header(source)
+            size = _look_at_image(source, header, decode, found)
         except MultisegError as error:
             found.problems.append(("unreadable_image", _below_root(error, dataset)))
     if has_mask:
@@ -91,7 +93,7 @@ def inspect_sample(
     return found
 
 
-def _look_at_image(path: Path, header: ImageHeader, decode: bool, found: Inspection) -> Size:
+def _look_at_image(path: Source, header: ImageHeader, decode: bool, found: Inspection) -> Size:
     notes = {
         "grey_image": header.mode in _GREY,
         "transparent_image": header.mode in _TRANSPARENT,
@@ -121,7 +123,7 @@ def content_digest(image: tv_tensors.Image) -> int:
 
 
 def _look_at_mask(dataset: SegmentationDataset, index: int, decode: bool, found: Inspection) -> Size:
-    path = dataset.mask_path(index)
+    path = dataset.mask_source(index)
     try:
         header = image_header(path)
     except MultisegError:  # damaged, or no image at all, as a MATLAB file; the reader will tell
@@ -129,10 +131,10 @@ def _look_at_mask(dataset: SegmentationDataset, index: int, decode: bool, found:
     else:
         if header.format in ("JPEG", "MPO"):
             found.problems.append(("lossy_mask", found.mask))
-        else:
+        elif isinstance(path, Path):  # how packing stores masks is nobody's mistake
             found.mask_mode = header.mode
     if not decode:
-        return dataset.mask_size(path)
+        return dataset.labels_size(index)
     _refuse_damaged_png(path)
     try:
         labels, segments = dataset.read_truth(index)
@@ -141,11 +143,11 @@ def _look_at_mask(dataset: SegmentationDataset, index: int, decode: bool, found:
             found.problems.append(("unknown_segment", _below_root(error, dataset)))
         else:
             found.unknown_ids = error.ids[:_MOST_IDS]
-        return dataset.mask_size(path)
+        return dataset.labels_size(index)
     except ColoredMaskError:
         found.mask_mode = ""
         found.problems.append(("colored_mask", found.mask))
-        return dataset.mask_size(path)
+        return dataset.labels_size(index)
     if segments is not None and (unseen := _unseen_segments(dataset, index, segments)) > 0:
         found.problems.append(("unseen_segment", f"{found.mask}: {unseen} of its records"))
     # ignored pixels, which are -1, are counted in front
@@ -178,7 +180,7 @@ def _compare(header: ImageHeader, size: Size, mask_size: Size, found: Inspection
     return [("turned_image" if clear else "unclear_turn", f"{found.image} (orientation {turned})")]
 
 
-def _refuse_damaged_png(path: Path) -> None:
+def _refuse_damaged_png(path: Source) -> None:
     """Walks the chunks of a PNG: Pillow overlooks wrong checksums, and a cut within the last rows.
 
     Of other formats, the decoders notice a truncated file themselves.
@@ -204,4 +206,4 @@ def _refuse_damaged_png(path: Path) -> None:
 
 def _below_root(error: MultisegError, dataset: SegmentationDataset) -> str:
     """A message whose paths are relative to the dataset's root."""
-    return str(error).replace(f"{dataset.root}{os.sep}", "")
+    return str(error).replace(f"{dataset.location}{os.sep}", "")

@@ -254,7 +254,7 @@ class _Tally:
         return SplitStatistics(
             dataset=dataset.name,
             split=dataset.split,
-            root=str(dataset.root),
+            root=dataset.location,
             images=len(dataset),
             read=len(self.places),
             unreadable=self.unreadable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -16,6 +17,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from multiseg.batch import Batch, Sample, collate, collate_by_size
 from multiseg.datasets import SegmentationDataset, all_readers, find_reader
+from multiseg.datasets.base import local_root
+from multiseg.datasets.packed import packed_reader
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelSpace
 from multiseg.loading.broken_files import SkippedFiles, WithoutBroken
@@ -25,6 +28,7 @@ from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, Sh
 from multiseg.loading.tiles import TilePlan
 from multiseg.loading.transforms import Pipeline, seeded
 from multiseg.loading.views import ViewPlan
+from multiseg.roots import is_url
 
 #: Names of taxonomies, and what `--norms` can say besides the name of a dataset.
 _RESERVED = ("by_name", "disjoint", "universal", "nearest", "average", "reestimated")
@@ -35,15 +39,16 @@ class DatasetEntry:
     """A dataset of a recipe.
 
     Args:
-        root: the folder of the official layout, or its parent.
+        root: the folder of the official layout, or its parent; or where a packed dataset lies, a folder or a URL such
+            as s3://bucket/camvid.
         reader: one of `multiseg datasets list`; by default the dataset's name in the recipe, or `folder` where the root
-            or a folder in it holds a dataset.yaml.
+            or a folder in it holds a dataset.yaml. What is packed is recognised by itself.
         train: the split to train on; by default the reader's first.
         val: the split to evaluate on; by default the reader's second. A dataset without labels has none.
         pipeline: keys of the recipe's `pipeline` that this dataset wants otherwise.
     """
 
-    root: Path
+    root: str | Path  # text first: a URL must not be made a path
     reader: str | None = None
     train: str | None = None
     val: str | None = None
@@ -364,19 +369,23 @@ def open_dataset(name: str, entry: DatasetEntry, role: str) -> SegmentationDatas
     reader = reader_of(name, entry)
     split = {"train": entry.train, "val": entry.val}.get(role, role)
     if split is None:
-        splits = reader.splits_of(Path(entry.root))
+        splits = reader.splits_of(local_root(entry.root))
         if role == "val" and len(splits) < 2:
             raise MultisegError(
                 f"dataset '{name}' has only the split '{splits[0]}'; to evaluate on it, say so: "
                 f"--data.datasets.{name}.val {splits[0]}"
             )
         split = splits[0] if role == "train" else splits[1]
-    return reader(Path(entry.root), split, name)
+    return reader(local_root(entry.root), split, name)
 
 
 def is_labelled(name: str, entry: DatasetEntry) -> bool:
-    """Whether a dataset has labels, by its reader alone: of one that is only trained on the root may be gone by now."""
+    """Whether a dataset has labels, by its reader alone where the root is gone, as that of one that is only trained on
+    may be by now.
+    """
     reader = all_readers().get(entry.reader or name)
+    with contextlib.suppress(MultisegError):
+        reader = packed_reader(local_root(entry.root)) or reader
     return reader is None or reader.labelled
 
 
@@ -394,11 +403,16 @@ def reader_of(name: str, entry: DatasetEntry) -> type[SegmentationDataset]:
         raise MultisegError(f"dataset name '{name}': only letters, digits, '_' and '-' can be used.")
     if name in _RESERVED or hasattr(torch.nn.ModuleDict(), name):  # names of classifiers and taxonomies
         raise MultisegError(f"dataset name '{name}' means something else here; choose another, as in my_{name}.")
-    if not Path(entry.root).is_dir():
+    if not is_url(entry.root) and not Path(entry.root).is_dir():
         what = f"{entry.root} is no folder" if Path(entry.root).exists() else f"the folder {entry.root} does not exist"
         raise MultisegError(f"dataset '{name}': {what}.")
+    if entry.reader is not None:
+        find_reader(entry.reader)
+    root = local_root(entry.root)
+    if (packed := packed_reader(root, entry.reader)) is not None:
+        return packed
     reader_name = entry.reader or name
-    if entry.reader is None and name not in all_readers() and _is_described(Path(entry.root)):
+    if entry.reader is None and name not in all_readers() and _is_described(root):
         reader_name = "folder"
     if entry.reader is None and reader_name not in all_readers():
         raise MultisegError(

@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 
 import multiseg
 from multiseg.batch import Sample, Segments
-from multiseg.datasets.base.decoding import image_size, read_image, read_mask
+from multiseg.datasets.base.decoding import Source, image_size, read_image, read_mask
 from multiseg.datasets.base.index import code_of, indexed
 from multiseg.datasets.base.listing import Arrays, Listing, PairTable
 from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
@@ -71,7 +71,7 @@ class SegmentationDataset(Dataset[Sample], ABC):
     #: Whether masks hold RGB colours, which `pack_colors` turns into raw ids.
     masks_are_colors: bool = False
     #: Splits whose masks are empty dummies, because a benchmark keeps the true ones.
-    withheld_splits: ClassVar[tuple[str, ...]] = ()
+    withheld_splits: tuple[str, ...] = ()
 
     def __init__(self, root: Path | str, split: str, name: str | None = None) -> None:
         self.root = self.find_root(Path(root))
@@ -163,6 +163,11 @@ class SegmentationDataset(Dataset[Sample], ABC):
     def _expected(cls) -> str:
         return "expected: " + " · ".join(cls.card.layout.splitlines())
 
+    @property
+    def made_by(self) -> str:
+        """The reader that knows the files as their authors distribute them."""
+        return self.reader
+
     def missing_files(self) -> tuple[list[int], list[int]]:
         """Places of the samples whose image, and of those whose mask, does not exist.
 
@@ -189,11 +194,30 @@ class SegmentationDataset(Dataset[Sample], ABC):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def location(self) -> str:
+        """The root, as a command line takes it and as it stands in messages."""
+        return str(self.root)
+
     def image_path(self, index: int) -> Path:
         return self.root / self.pairs[index][0]
 
     def mask_path(self, index: int) -> Path:
         return self.root / self.pairs[index][1]
+
+    # What reads samples goes through the next three, so that images and masks need not be files.
+
+    def image_source(self, index: int) -> Source:
+        """What the image is decoded from."""
+        return self.image_path(index)
+
+    def mask_source(self, index: int) -> Source:
+        """What the mask is decoded from."""
+        return self.mask_path(index)
+
+    def labels_size(self, index: int) -> tuple[int, int]:
+        """Height and width of a mask, from its header alone."""
+        return self.mask_size(self.mask_path(index))
 
     def read_labels(self, index: int) -> tv_tensors.Mask:
         """Labels in contiguous ids. Shape: (H, W) int16.
@@ -214,13 +238,13 @@ class SegmentationDataset(Dataset[Sample], ABC):
         Raises:
             MultisegError: a file is missing or cannot be decoded, sizes differ, or a raw id is unknown.
         """
-        image_path = self.image_path(index)
-        image = read_image(image_path)
+        source = self.image_source(index)
+        image = read_image(source)
         labels, segments = self.read_truth(index)
         if image.shape[-2:] != labels.shape[-2:]:
             (height, width), (mask_height, mask_width) = image.shape[-2:], labels.shape[-2:]
-            mask = f"{self.mask_path(index)} is {mask_width}×{mask_height}"
-            raise MultisegError(f"{mask}, but its image {image_path.name} is {width}×{height}.")
+            mask = f"{self.mask_source(index)} is {mask_width}×{mask_height}"
+            raise MultisegError(f"{mask}, but its image {source.name} is {width}×{height}.")
         key = Path(self.pairs[index][0]).with_suffix("").as_posix()
         return Sample(image, labels, self.label_space, key, segments)
 
@@ -268,14 +292,14 @@ class UnlabelledDataset(SegmentationDataset):
 
     def read_labels(self, index: int) -> tv_tensors.Mask:
         """`IGNORE` at the size of the image, of which only the header is read. Shape: (H, W) int16."""
-        return _nothing_labelled(image_size(self.image_path(index)))
+        return _nothing_labelled(image_size(self.image_source(index)))
 
     def __getitem__(self, index: int) -> Sample:
         """
         Raises:
             MultisegError: the image is missing or cannot be decoded.
         """
-        image = read_image(self.image_path(index))
+        image = read_image(self.image_source(index))
         return Sample(image, _nothing_labelled(image.shape[-2:]), self.label_space, self.pairs[index][0])
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -34,6 +34,36 @@ MAX_PIXELS = 178_956_970
 SIDEWAYS = (5, 6, 7, 8)
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """An image or mask that is no file of its own, but lies in a shard. It is opened and named as a path is.
+
+    Args:
+        path: what it is called in messages.
+        data: its bytes.
+    """
+
+    path: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.path).name
+
+    def open(self, mode: str = "rb") -> BytesIO:
+        return BytesIO(self.data)
+
+    def read_bytes(self) -> bytes:
+        return self.data
+
+
+#: What can be decoded.
+Source = Path | StoredFile
+
+
 class ColoredMaskError(MultisegError):
     """A mask holds colours where ids are expected."""
 
@@ -43,7 +73,7 @@ def pack_color(color: tuple[int, int, int]) -> int:
     return int(pack_colors(np.array(color, np.uint8)))
 
 
-def read_image(path: Path) -> tv_tensors.Image:
+def read_image(path: Source) -> tv_tensors.Image:
     """An image as RGB, turned as its EXIF says. Shape: (3, H, W) uint8.
 
     Sixteen bits a channel become eight; transparency is dropped.
@@ -57,7 +87,8 @@ def read_image(path: Path) -> tv_tensors.Image:
     # Two to three times as fast as Pillow. Only for JPEG: torchvision's PNG decoder is no faster, and a damaged file
     # can end the process (seen with torchvision 0.29: "bad adaptive filter value", then a segmentation fault).
     try:
-        return tv_tensors.Image(decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True))
+        source = str(path) if isinstance(path, Path) else torch.frombuffer(bytearray(path.data), dtype=torch.uint8)
+        return tv_tensors.Image(decode_image(source, mode=ImageReadMode.RGB, apply_exif_orientation=True))
     except RuntimeError:
         # its own message begins with a path of the machine that torchvision was built on
         raise MultisegError(f"{path} cannot be decoded as an image: damaged or truncated JPEG data") from None
@@ -72,7 +103,7 @@ def _pixels(file: Image.Image) -> tv_tensors.Image:
     return tv_tensors.Image(torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1))
 
 
-def read_mask(path: Path, as_colors: bool) -> NDArray[Any]:
+def read_mask(path: Source, as_colors: bool) -> NDArray[Any]:
     """The raw ids of a mask file.
 
     Args:
@@ -103,7 +134,7 @@ def read_mask(path: Path, as_colors: bool) -> NDArray[Any]:
         raise ValueError("its pixels are no integers")
 
 
-def image_size(path: Path, turned: bool = True) -> tuple[int, int]:
+def image_size(path: Source, turned: bool = True) -> tuple[int, int]:
     """Height and width, read from the header alone.
 
     Args:
@@ -137,7 +168,7 @@ class ImageHeader:
     orientation: int
 
 
-def image_header(path: Path) -> ImageHeader:
+def image_header(path: Source) -> ImageHeader:
     """
     Raises:
         MultisegError: the file is missing or is no image.
@@ -150,28 +181,31 @@ def image_header(path: Path) -> ImageHeader:
 
 
 def _orientation(file: ImageFile.ImageFile) -> int:
-    if file.format == "PNG" and "exif" not in file.info and not _has_late_exif(Path(os.fsdecode(file.filename))):
+    if file.format == "PNG" and "exif" not in file.info and file.fp is not None and not _has_late_exif(file.fp):
         # PNG's own `getexif` would decode all pixels to see whether a tag follows them
         return int(Image.Image.getexif(file).get(0x0112, 1))
     return int(file.getexif().get(0x0112, 1))
 
 
-def _has_late_exif(path: Path) -> bool:
+def _has_late_exif(file: IO[bytes]) -> bool:
     """Whether a PNG has EXIF data anywhere (PNG specification, third edition, 11.3.4.5); its pixels are skipped."""
-    with path.open("rb") as file:
+    before = file.tell()
+    try:
         file.seek(8)
         while len(start := file.read(8)) == 8:
             if start[4:] == b"eXIf":
                 return True
             file.seek(int.from_bytes(start[:4], "big") + 4, 1)
-    return False
+        return False
+    finally:
+        file.seek(before)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: Source) -> Iterator[ImageFile.ImageFile]:
     """A file opened by Pillow, its pixels counted first; whatever goes wrong inside is a `MultisegError` naming it."""
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as file:
+        with Image.open(path if isinstance(path, Path) else path.open(), formats=IMAGE_FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ValueError(f"{file.width * file.height:,} pixels, more than {MAX_PIXELS:,} are refused")
             yield file
@@ -197,6 +231,6 @@ _DECODE_ERRORS = (
 )
 
 
-def _undecodable(path: Path, error: Exception) -> MultisegError:
+def _undecodable(path: Source, error: Exception) -> MultisegError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return MultisegError(f"{path} cannot be decoded as an image: {reason}")
