@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,12 +58,12 @@ def doors(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def constant_start(argument: ast.expr) -> bool:
-    """Whether a name to import is written out, or is that of a module of this package, or of one that is there."""
+    """Whether a name to import is written out, at least that of its package, or is that of a module that is there."""
     if isinstance(argument, ast.Constant):
         return True
     first = argument.values[0] if isinstance(argument, ast.JoinedStr) else None
     if isinstance(first, ast.Constant):
-        return str(first.value).startswith("multiseg.")
+        return re.match(r"\w+\.", str(first.value)) is not None
     return isinstance(first, ast.FormattedValue) and ast.unparse(first.value) == "__name__"
 
 

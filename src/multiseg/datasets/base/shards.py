@@ -191,7 +191,7 @@ class ShardWriter:
         folder.mkdir(parents=True)
         self.folder = folder
         self.checksums: list[int] = []
-        self._writer = _litdata("litdata.streaming.writer").BinaryWriter(str(folder), chunk_bytes=shard_bytes)
+        self._writer = _litdata("writer").BinaryWriter(str(folder), chunk_bytes=shard_bytes)
 
     def add(self, item: Item) -> Path | None:
         """
@@ -292,17 +292,17 @@ def _reading(folder: Path, shards: int) -> Callable[[int, int], Any]:
     It maps a shard into memory and takes what is asked for of it. litdata's loader would by itself read whole shards
     for samples that are asked for out of order, and its `StreamingDataset` chooses how many it maps by file system.
     """
-    reader = _litdata("litdata.streaming.reader")
-    loader = _litdata("litdata.streaming.item_loader").PyTreeLoader(batch_decode=0)
+    reader = _litdata("reader")
+    loader = _litdata("item_loader").PyTreeLoader(batch_decode=0)
     loader.set_mmap_allowed_chunks(set(range(shards)))
     loader.set_posix_fast(True, keep=_MAPPED, willneed=False)
     opened = reader.BinaryReader(str(folder), item_loader=loader)
     return lambda index, shard: opened.read(reader.ChunkedIndex(index=index, chunk_index=shard))
 
 
-def _litdata(module: str) -> Any:
+def _litdata(part: str) -> Any:
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(f"litdata.streaming.{part}")
     except ImportError:
         raise _not_installed() from None
 
@@ -399,7 +399,7 @@ def is_vacant(url: str) -> bool:
 
 def _storage(url: str) -> Any:
     """What moves files to and from a place; a new one each time, as a client does not survive a fork."""
-    providers = _litdata("litdata.streaming.fs_provider")
+    providers = _litdata("fs_provider")
     scheme = url.partition("://")[0].lower()
     makers: dict[str, Callable[[], Any]] = {
         "s3": lambda: providers.S3FsProvider(storage_options={"config": _patient_but_not_forever()}),
