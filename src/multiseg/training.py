@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from timm.layers import convert_sync_batchnorm
 
+from multiseg.agreement import all_or_none
 from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, PlainProgress, Progress, StepSeeds
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
@@ -57,6 +58,17 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
     Raises:
         MultisegError: anything in the input is wrong. Nothing has been trained or overwritten then.
     """
+    with all_or_none() as start:
+        experiment, trainer, run, resolved, checkpoint = _prepare(config, path, resume, quiet)
+        start.step = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
+    _fit(experiment, trainer, run, resolved, checkpoint)
+    return run
+
+
+def _prepare(
+    config: Config, path: Path | None, resume: bool, quiet: bool
+) -> tuple[Experiment, lightning.Trainer, RunFolder, Config, Path | None]:
+    """Everything that can fail before anything is trained; see `train`."""
     path = _run_path(config, path, resume)
     run = RunFolder(path)
     resolved = _resolve(config, run, resume)
@@ -84,8 +96,7 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
         run.write_config(resolved)
         if not quiet:
             _say_left_out(resolved)
-    _fit(experiment, trainer, run, resolved, checkpoint)
-    return run
+    return experiment, trainer, run, resolved, checkpoint
 
 
 def check_data(experiment: Experiment, quiet: bool = False) -> None:
