@@ -21,9 +21,11 @@ for arguments in commands:
 #: Everything that is float32 in a run is float64: what several processes then do otherwise than one is no rounding.
 _DOUBLE = """
 import torch
+from lightly.models.modules.memory_bank import MemoryBankModule
 torch.set_default_dtype(torch.float64)
 torch.Tensor.float = torch.Tensor.double
-torch.float = torch.float64  # lightly asks for it by this name
+start = MemoryBankModule._init_memory_bank
+MemoryBankModule._init_memory_bank = lambda self, size: start(self.double(), size)  # lightly's own are float32
 """
 
 

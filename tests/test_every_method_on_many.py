@@ -139,7 +139,7 @@ def test_many_processes_train_and_judge_like_one(name: str, count: int, runs: Pa
             {key: number(value) for key, value in same.items()}, rel=1e-5, abs=1e-6, nan_ok=True
         )
     scores = [json.loads((run / "metrics.json").read_text()) for run in (one, many)]
-    assert without(scores[0]) == pytest.approx(without(scores[1]), rel=1e-6, abs=1e-6)
+    assert_equal(*({key: value for key, value in entry.items() if key != "seconds"} for entry in scores), "metrics")
 
 
 def assert_equal(value: Any, other: Any, name: str) -> None:
@@ -162,14 +162,3 @@ def assert_equal(value: Any, other: Any, name: str) -> None:
 
 def number(text: str) -> float:
     return float(text) if text else -1.0
-
-
-def without(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Every number of a run's scores but how long it took, by dotted key."""
-
-    def flat(value: Any, key: str) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return {name: leaf for part in value for name, leaf in flat(value[part], f"{key}.{part}").items()}
-        return {key: str(value) if isinstance(value, list) or value is None else value}
-
-    return flat({key: value for key, value in metrics.items() if key != "seconds"}, "")

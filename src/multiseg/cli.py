@@ -407,12 +407,13 @@ def _add_recipes(commands: Any) -> None:
 
 
 def _recipes(given: argparse.Namespace) -> int:
-    from multiseg.configuration import find_recipe, recipe_purpose, shipped_recipes
+    from multiseg.configuration import find_recipe, recipe_purpose, shipped_recipes, shipped_scripts
 
     if given.what == "show":
         if given.name is None:
             raise MultisegError("which recipe? `multiseg recipes list` lists them.")
-        print(find_recipe(given.name).read_text(encoding="utf-8"), end="")
+        path = shipped_scripts().get(given.name) or find_recipe(given.name)
+        print(path.read_text(encoding="utf-8"), end="")
         return 0
     purposes = {name: recipe_purpose(path) for name, path in shipped_recipes().items()}
     if given.json:

@@ -219,6 +219,9 @@ def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool, accumu
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero")  # no held-out images
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is summed over processes before
+    warnings.filterwarnings("ignore", message=".*method of metric ConfusionMatrix was called before.*")  # no image here
+    warnings.filterwarnings("ignore", message=".*(broadcast_buffers|functional.all_reduce).* is deprecated")
     every = validation_interval(settings)
     progress = [] if quiet else [Progress() if is_terminal() else PlainProgress(settings.steps)]
     devices = settings.devices if settings.devices != "auto" or torch.cuda.is_available() else 1
