@@ -17,8 +17,12 @@ from datetime import timedelta
 from functools import cache
 from itertools import count
 
-import torch.distributed as dist
-from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch.distributed import DistStoreError
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from multiseg.errors import MultisegError
 
@@ -75,14 +79,15 @@ def _agree(environment: ClusterEnvironment, failure: str | None, step: int) -> t
     address = environment.main_address, environment.main_port
     # torchrun may have started them again; and a process may train several runs
     prefix = f"multiseg/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_rounds)}"
-    store = dist.PrefixStore(prefix, _store(*address, rank, size))
+    store = PrefixStore(prefix, _store(*address, rank, size))
     store.set(str(rank), json.dumps([failure, step]))
     if rank:
         verdict = json.loads(store.get("verdict"))
         store.add("heard", 1)
         return None if verdict is None else (verdict[0], verdict[1])
-    told = [json.loads(store.get(str(other))) for other in range(size)]
-    first = next((_fault(place, *entry, step) for place, entry in enumerate(told) if entry != [None, step]), None)
+    told: list[tuple[str | None, int]] = [json.loads(store.get(str(other))) for other in range(size)]
+    faults = (_fault(place, message, at, step) for place, (message, at) in enumerate(told))
+    first = next((fault for fault in faults if fault is not None), None)
     store.set("verdict", json.dumps(first))
     ends = time.monotonic() + _FAREWELL_SECONDS
     # it may be this process that keeps the store
@@ -91,17 +96,17 @@ def _agree(environment: ClusterEnvironment, failure: str | None, step: int) -> t
     return first
 
 
-def _fault(rank: int, failure: str | None, step: int, wanted: int) -> tuple[int, str]:
-    if failure is None:
+def _fault(rank: int, failure: str | None, step: int, wanted: int) -> tuple[int, str] | None:
+    if failure is None and step != wanted:
         failure = (
             f"process {rank} would start at step {step}, the first one at step {wanted}: all need the same --run, in a "
             "folder that their machines share."
         )
-    return rank, failure
+    return None if failure is None else (rank, failure)
 
 
 @cache
-def _store(host: str, port: int, rank: int, size: int) -> dist.Store:
+def _store(host: str, port: int, rank: int, size: int) -> Store:
     """Where processes meet: the place at which the trainer joins them later; torch lets it be opened twice.
 
     Raises:
@@ -109,8 +114,8 @@ def _store(host: str, port: int, rank: int, size: int) -> dist.Store:
     """
     url = f"tcp://{host}:{port}?rank={rank}&world_size={size}"
     try:
-        store: dist.Store = next(iter(dist.rendezvous(url, timeout=_PATIENCE)))[0]
-    except (dist.DistStoreError, ValueError) as error:
+        store: Store = next(iter(rendezvous(url, timeout=_PATIENCE)))[0]
+    except (DistStoreError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise MultisegError(f"process {rank} of {size} did not meet the others at {host}:{port}: {reason}") from None
     return store

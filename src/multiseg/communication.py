@@ -50,7 +50,8 @@ def hops_seconds(processes: int, a_machine: int, inside: float, between: float) 
     Args:
         processes: n.
         a_machine: of them in one machine.
-        inside, between: seconds from one process to the next, in a machine and between two.
+        inside: seconds from one process to the next in a machine.
+        between: seconds from a process to one in the next machine.
     """
     crossings = (processes - 1) // a_machine
     return (processes - 1 - crossings) * inside + crossings * between

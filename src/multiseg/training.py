@@ -91,8 +91,8 @@ def _prepare(
     trainer = _make_trainer(settings, run, quiet, settings.accumulate * experiment.data.turns)
     _rehearse(experiment, trainer)
     check_data(experiment, quiet)
-    run.create()
     if is_first_process():
+        run.create()
         run.write_config(resolved)
         if not quiet:
             _say_left_out(resolved)
@@ -226,7 +226,7 @@ def _make_trainer(settings: TrainerSettings, run: RunFolder, quiet: bool, accumu
     progress = [] if quiet else [Progress() if is_terminal() else PlainProgress(settings.steps)]
     devices = settings.devices if settings.devices != "auto" or torch.cuda.is_available() else 1
     count = torch.cuda.device_count() if devices == "auto" else int(devices)
-    many = count * settings.nodes > 1 and settings.strategy == "auto"
+    many = settings.strategy == "ddp" or (count * settings.nodes > 1 and settings.strategy == "auto")
     # buffers are equal everywhere: norms are synchronised. A process without validation images must not wait for one
     strategy = DDPStrategy(broadcast_buffers=False) if many else settings.strategy
     try:

@@ -84,7 +84,7 @@ class MoCo(PretrainingMethod):
             raise MultisegError(f"moco: {error}") from None
         join = self.joined_over_processes
 
-        class Queue(MemoryBankModule):  # type: ignore[misc]
+        class Queue(MemoryBankModule):
             """Holds the keys of all processes; lightly would join them in another order than one process has."""
 
             def forward(self, output: Tensor, labels: Tensor | None = None, update: bool = False) -> Any:
