@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import tiny_run
+from multiseg import agreement
 from multiseg.agreement import all_or_none
 from multiseg.configuration import shipped_scripts
 from multiseg.errors import MultisegError
@@ -61,8 +63,38 @@ def test_what_fails_in_one_ends_all_and_one_of_them_says_so() -> None:
         [silent, elsewhere, silent],
         [silent, elsewhere, silent],
         [fault, silent, silent],
-        [silent, silent, f"{shared}their machines share."],
+        [silent, silent, f"{shared}machines share."],
     ]
+
+
+@pytest.mark.slow
+def test_as_many_processes_must_be_started_as_are_asked_for(tmp_path: Path) -> None:
+    """Else each of them would train a run of its own into the same folder."""
+    port, command = free_port(), ["train", *arguments(tmp_path), "--devices", "1", "--run", str(tmp_path / "run")]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "multiseg", *command], env={**os.environ, **torchrun_environment(rank, 2, port)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    texts = [process.communicate(timeout=200)[0] for process in started]
+    assert [process.returncode for process in started] == [2, 2]
+    assert texts == ["error: 2 processes were started, but --devices times --trainer.nodes is 1.\n", ""]
+
+
+@pytest.mark.slow
+def test_who_is_alone_where_others_should_be_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a job of several tasks whose script forgot srun."""
+    port = free_port()
+    for name, value in torchrun_environment(0, 2, port).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(agreement, "_MEETING", timedelta(seconds=2))
+    with (
+        pytest.raises(MultisegError, match=rf"process 0 of 2 did not meet the others at 127.0.0.1:{port}"),
+        all_or_none(),
+    ):
+        pass
 
 
 def test_alone_there_is_nothing_to_agree_on() -> None:

@@ -20,13 +20,16 @@ from itertools import count
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from torch.distributed import DistStoreError
+from torch.distributed import DistError
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from multiseg.errors import MultisegError
 
-#: The first process may have all files of large datasets to check.
+#: For all to be there.
+_MEETING = timedelta(minutes=10)
+
+#: For what they have to say: the first process may have all files of large datasets to check.
 _PATIENCE = timedelta(hours=4)
 
 #: For how long the first process stays for others to hear that nothing will be trained.
@@ -53,8 +56,7 @@ def all_or_none() -> Iterator[Start]:
         MultisegError: it failed here, or processes would not start at the same step.
         SystemExit: it failed in another process.
     """
-    environment = next((kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
-    start, failure = Start(), None
+    environment, start, failure = _launcher(), Start(), None
     if environment is None or environment.world_size() == 1:
         yield start
         return
@@ -71,6 +73,16 @@ def all_or_none() -> Iterator[Start]:
     if failure is not None and not isinstance(failure, MultisegError):
         raise failure
     raise MultisegError(f"process {rank}, on {socket.gethostname()}: {reason}" if rank and failure else reason)
+
+
+def started_processes() -> int | None:
+    """How many processes torchrun or SLURM started; None where neither did."""
+    environment = _launcher()
+    return environment.world_size() if environment else None
+
+
+def _launcher() -> ClusterEnvironment | None:
+    return next((kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
 
 
 def _agree(environment: ClusterEnvironment, failure: str | None, step: int) -> tuple[int, str] | None:
@@ -114,8 +126,11 @@ def _store(host: str, port: int, rank: int, size: int) -> Store:
     """
     url = f"tcp://{host}:{port}?rank={rank}&world_size={size}"
     try:
-        store: Store = next(iter(rendezvous(url, timeout=_PATIENCE)))[0]
-    except (DistStoreError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MultisegError(f"process {rank} of {size} did not meet the others at {host}:{port}: {reason}") from None
+        store: Store = next(iter(rendezvous(url, timeout=_MEETING)))[0]
+    except DistError:
+        raise MultisegError(
+            f"process {rank} of {size} did not meet the others at {host}:{port}: were all of them started, by srun or "
+            "torchrun?"
+        ) from None
+    store.set_timeout(_PATIENCE)
     return store

@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from timm.layers import convert_sync_batchnorm
 
-from multiseg.agreement import all_or_none
+from multiseg.agreement import all_or_none, started_processes
 from multiseg.callbacks import Checkpoints, FinalValidation, Interruption, PlainProgress, Progress, StepSeeds
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
@@ -162,6 +162,11 @@ def _rehearse(experiment: Experiment, trainer: lightning.Trainer) -> None:
     if method.panoptic and not any(isinstance(dataset, PanopticDataset) for dataset in data.train_sets.values()):
         kinds = [name for name, reader in all_readers().items() if issubclass(reader, PanopticDataset)]
         raise MultisegError(f"method.panoptic: no dataset here has segments; readers that do: {', '.join(kinds)}.")
+    started = started_processes() or trainer.world_size
+    if started != trainer.world_size:
+        raise MultisegError(
+            f"{started} processes were started, but --devices times --trainer.nodes is {trainer.world_size}."
+        )
     method.setup("fit")
     method.optimizer_spec.groups(method)
     data.plan.probabilities(data.sizes)
