@@ -243,6 +243,7 @@ ERRORS = {
         "nothing says where the dataset 'park' lies: add --data park=ROOT",
     ),
     "unknown precision": (["multi_head", "--trainer.precision", "bf17"], "trainer: "),
+    "sharded weights": (["multi_head", "--trainer.strategy", "fsdp"], "trainer.strategy: fsdp shards the weights"),
     "impossible seed": (["multi_head", "--seed", "-1"], "trainer.seed must be at least 0"),
     "wrong type of a dataset's own key": (
         ["multi_head", "--data.datasets.town.pipeline", "{crop: 64}"],

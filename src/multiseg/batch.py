@@ -64,6 +64,8 @@ class Sample:
         space: what the ids mean; `space.name` is the dataset.
         key: the image, for messages and file names; unique within the dataset and split.
         segments: of a panoptic dataset, at the size of the labels.
+        seed: in training, of what a method draws for this image, such as the points at which it is trained. It travels
+            with the image, so that what is drawn does not depend on how many processes share a batch.
     """
 
     image: tv_tensors.Image
@@ -71,6 +73,7 @@ class Sample:
     space: LabelSpace
     key: str
     segments: Segments | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Batch:
         keys: B image keys.
         segments: for each image its segments, at its own size without padding; None where its dataset has
             none, empty where no dataset has any.
+        seeds: B seeds; see `Sample`.
     """
 
     images: Tensor
@@ -94,6 +98,7 @@ class Batch:
     spaces: tuple[LabelSpace, ...]
     keys: tuple[str, ...]
     segments: tuple[Segments | None, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.spaces)
@@ -349,7 +354,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     sizes = torch.tensor([sample.image.shape[-2:] for sample in samples])
     spaces = tuple(sample.space for sample in samples)
     segments = tuple(sample.segments for sample in samples)
-    return Batch(images, labels, sizes, spaces, tuple(sample.key for sample in samples), segments)
+    keys, seeds = tuple(sample.key for sample in samples), tuple(sample.seed for sample in samples)
+    return Batch(images, labels, sizes, spaces, keys, segments, seeds)
 
 
 def collate_by_size(samples: Sequence[Sample]) -> list[Batch]:

@@ -465,12 +465,13 @@ def _add_recipes(commands: Any) -> None:
 
 
 def _recipes(given: argparse.Namespace) -> int:
-    from multiseg.configuration import find_recipe, recipe_purpose, shipped_recipes
+    from multiseg.configuration import find_recipe, recipe_purpose, shipped_recipes, shipped_scripts
 
     if given.what == "show":
         if given.name is None:
             raise MultisegError("which recipe? `multiseg recipes list` lists them.")
-        print(find_recipe(given.name).read_text(encoding="utf-8"), end="")
+        path = shipped_scripts().get(given.name) or find_recipe(given.name)
+        print(path.read_text(encoding="utf-8"), end="")
         return 0
     purposes = {name: recipe_purpose(path) for name, path in shipped_recipes().items()}
     if given.json:
@@ -512,13 +513,15 @@ def _train(given: argparse.Namespace) -> int:
     short = {key: getattr(given, option) for option, key in SHORT_OPTIONS.items()}
     overrides = [(key, value) for key, value in short.items() if value is not None]
     said = given.recipes or given.data or overrides or given.overrides
-    config = compose(given.recipes, given.data, [*overrides, *given.overrides]) if said else {}
     if not said and not given.resume:
         raise MultisegError("nothing to train: name a recipe, as in `multiseg train multi_head --data NAME=ROOT`.")
 
+    from multiseg.agreement import all_or_none
     from multiseg.commands import tables
     from multiseg.training import is_first_process, train
 
+    with all_or_none():
+        config = compose(given.recipes, given.data, [*overrides, *given.overrides]) if said else {}
     run = train(config, given.run, given.resume, given.quiet)
     if is_first_process():
         tables.show_metrics(run.read_metrics())

@@ -46,6 +46,11 @@ def shipped_recipes() -> dict[str, Path]:
     return dict(zip(short, others.values(), strict=True)) | rows
 
 
+def shipped_scripts() -> dict[str, Path]:
+    """Job scripts that come with the package, by file name: `multiseg recipes show NAME` prints them, to be edited."""
+    return {path.name: path for path in sorted(Path(str(resources.files("multiseg") / "recipes")).rglob("*.sh"))}
+
+
 def find_recipe(name_or_file: str) -> Path:
     """A shipped recipe by name, or a file by path.
 

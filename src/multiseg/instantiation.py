@@ -25,6 +25,9 @@ from multiseg.methods.base import SegmentationMethod
 from multiseg.taxonomy.relations import Relation, read_relations
 from multiseg.trust import guarded, is_trusted, refusal, refused_path
 
+#: How the names of Lightning's strategies begin that leave each process a part of the weights only.
+_SHARDING = ("fsdp", "deepspeed", "model_parallel")
+
 
 @dataclass(frozen=True)
 class TrainerSettings:
@@ -35,7 +38,9 @@ class TrainerSettings:
         seed: of weights, sampling, augmentation and dropout.
         devices: how many processes, one an accelerator (or, on the CPU, one a process); "auto": all accelerators, or
             one CPU process.
-        accelerator, strategy, nodes: as Lightning's Trainer has them.
+        accelerator, nodes: as Lightning's Trainer has them.
+        strategy: as Lightning's Trainer has it; "auto": DDP where there are several processes. None that shards the
+            weights: banks, momentum encoders and the norms of absent datasets are used outside of a forward pass.
         precision: as Lightning's Trainer has it; "auto": bfloat16 autocast where the hardware computes in it, else
             float32.
         accumulate: batches an update; their gradients are averaged.
@@ -71,6 +76,10 @@ class TrainerSettings:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise MultisegError(f"trainer.{key} must be at least 1, not {value}.")
+        if self.strategy.startswith(_SHARDING):
+            raise MultisegError(
+                f"trainer.strategy: {self.strategy} shards the weights, which no method here allows: leave it out."
+            )
         if self.seed < 0:
             raise MultisegError(f"trainer.seed must be at least 0, not {self.seed}.")
 

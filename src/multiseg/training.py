@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from timm.layers import convert_sync_batchnorm
 
+from multiseg.agreement import all_or_none, started_processes
 from multiseg.callbacks import (
     Checkpoints,
     FinalValidation,
@@ -76,6 +77,18 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
     Raises:
         MultisegError: anything in the input is wrong. Nothing has been trained or overwritten then.
     """
+    with all_or_none() as start:
+        experiment, trainer, run, resolved, checkpoint = _prepare(config, path, resume, quiet)
+        start.step = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
+    with told_in_one_line(run, trainer):
+        _fit(experiment, trainer, run, resolved, checkpoint)
+    return run
+
+
+def _prepare(
+    config: Config, path: Path | None, resume: bool, quiet: bool
+) -> tuple[Experiment, lightning.Trainer, RunFolder, Config, Path | None]:
+    """Everything that can fail before anything is trained; see `train`."""
     path = _run_path(config, path, resume)
     run = RunFolder(path)
     resolved = _resolve(config, run, resume)
@@ -100,15 +113,13 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
         trainer.callbacks.insert(0, SkippedFilesLog(experiment.data.skipped))  # type: ignore[attr-defined]
     _rehearse(experiment, trainer)
     check_data(experiment, quiet)
-    run.create()
     if is_first_process():
+        run.create()
         run.write_config(resolved)
         warn_of_little_space(run, experiment.method)
         if not quiet:
             _say_left_out(resolved)
-    with told_in_one_line(run, trainer):
-        _fit(experiment, trainer, run, resolved, checkpoint)
-    return run
+    return experiment, trainer, run, resolved, checkpoint
 
 
 def check_data(experiment: Experiment, quiet: bool = False) -> None:
@@ -186,6 +197,11 @@ def _rehearse(experiment: Experiment, trainer: lightning.Trainer) -> None:
     if method.panoptic and not any(isinstance(dataset, PanopticDataset) for dataset in data.train_sets.values()):
         kinds = [name for name, reader in all_readers().items() if issubclass(reader, PanopticDataset)]
         raise MultisegError(f"method.panoptic: no dataset here has segments; readers that do: {', '.join(kinds)}.")
+    started = started_processes() or trainer.world_size
+    if started != trainer.world_size:
+        raise MultisegError(
+            f"{started} processes were started, but --devices times --trainer.nodes is {trainer.world_size}."
+        )
     method.setup("fit")
     method.optimizer_spec.groups(method)
     data.plan.probabilities(data.sizes)
@@ -263,11 +279,14 @@ def _make_trainer(
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero")  # no held-out images
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is summed over processes before
+    warnings.filterwarnings("ignore", message=".*method of metric ConfusionMatrix was called before.*")  # no image here
+    warnings.filterwarnings("ignore", message=".*(broadcast_buffers|functional.all_reduce).* is deprecated")
     every = validation_interval(settings)
     progress = [] if quiet else [Progress() if is_terminal() else PlainProgress(settings.steps)]
     devices = settings.devices if settings.devices != "auto" or torch.cuda.is_available() else 1
     count = torch.cuda.device_count() if devices == "auto" else int(devices)
-    many = count * settings.nodes > 1 and settings.strategy == "auto"
+    many = settings.strategy == "ddp" or (count * settings.nodes > 1 and settings.strategy == "auto")
     # buffers are equal everywhere: norms are synchronised. A process without validation images must not wait for one
     strategy = DDPStrategy(broadcast_buffers=False) if many else settings.strategy
     # of what was trained after the checkpoint, and will be again, nothing is shown

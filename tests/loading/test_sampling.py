@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multiseg.errors import MultisegError
-from multiseg.loading.sampling import Alternating, BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
+from multiseg.loading.sampling import Alternating, BatchPlan, Draw, EvaluationBatches, Mixed, PlannedSampler
 
 SIZES = {"small": 7, "large": 70}
 
@@ -130,9 +130,14 @@ def test_indivisible_batch_is_refused() -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
-def test_evaluation_shards_cover_everything_once(world: int) -> None:
-    seen = [index for rank in range(world) for index in ShardSampler(5, rank, world)]
-    assert sorted(seen) == list(range(5))
+def test_evaluation_covers_everything_once_in_batches_that_do_not_depend_on_the_ranks(world: int) -> None:
+    shards = [list(EvaluationBatches(5, 2, rank, world)) for rank in range(world)]
+    assert all(shards), "a rank without a batch would leave out the validation that others wait in"
+    assert sorted(batch for shard in shards for batch in shard if batch) == [[0, 1], [2, 3], [4]]
+
+
+def test_where_there_is_nothing_to_evaluate_no_rank_has_a_batch() -> None:
+    assert not any(len(EvaluationBatches(0, 2, rank, 2)) for rank in range(2))
 
 
 def test_many_datasets_in_a_small_batch() -> None:

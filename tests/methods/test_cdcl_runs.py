@@ -19,7 +19,7 @@ from multiseg.methods.cdcl import CDCL
 from multiseg.predictor import Predictor
 from multiseg.run_folder import RunFolder
 from multiseg.taxonomy.relations import remap_by_name
-from two_processes import TwoProcesses
+from processes import Processes
 
 MIXED = ["--data.plan", "{class_path: multiseg.loading.sampling.Mixed}"]
 #: One image of each dataset a batch: of two processes each has norms to call of which it has no image.
@@ -142,7 +142,7 @@ def compared_arguments(plan: str, roots: dict[str, Path]) -> list[str]:
 @pytest.fixture(scope="module")
 def runs_on_two(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two")
-    TwoProcesses([[*compared_arguments(plan, data_roots), "--run", root / plan] for plan in PLANS]).wait()
+    Processes([[*compared_arguments(plan, data_roots), "--run", root / plan] for plan in PLANS]).wait()
     return root
 
 

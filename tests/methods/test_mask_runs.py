@@ -16,7 +16,7 @@ from multiseg.methods.lmseg import LMSeg
 from multiseg.networks.text_encoder import SentenceText
 from multiseg.run_folder import RunFolder, load_model, read_checkpoint
 from multiseg.synthetic import write_datasets
-from two_processes import TwoProcesses
+from processes import Processes
 
 SMALL = [
     *["--method.network.decoder", "{class_path: multiseg.networks.pixel_decoder.PixelDecoder, init_args: "],
@@ -223,7 +223,7 @@ def test_resuming_ends_the_same(
 def test_two_processes_train_like_one(data_roots: dict[str, Path], tmp_path: Path) -> None:
     """Each has other images, other datasets, other numbers of segments; the losses' normalisers are of all."""
     arguments = [*small(data_roots), "--method.prompt_length", "2", "--steps", "1", "--trainer.val_every", "1"]
-    two = TwoProcesses([["train", "lmseg", *arguments, "--run", tmp_path / "two"]])
+    two = Processes([["train", "lmseg", *arguments, "--run", tmp_path / "two"]])
     assert run_command("train", "lmseg", *arguments, "--run", tmp_path / "one", "--quiet") == 0
     two.wait()
     first, second = (read_checkpoint(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("one", "two"))

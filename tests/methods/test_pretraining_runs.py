@@ -21,7 +21,7 @@ from multiseg.methods.mdp import MDP
 from multiseg.methods.mix_and_match import MixAndMatch
 from multiseg.methods.moco import MoCo
 from multiseg.run_folder import read_checkpoint
-from two_processes import TwoProcesses
+from processes import Processes
 
 VIEWS = ["--data.views.size", "[64, 96]"]
 SMALL = [*VIEWS, "--method.projection_channels", "16"]
@@ -159,7 +159,7 @@ def runs_on_two(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     commands = [
         [*compared_arguments(name, steps, data_roots), "--run", root / f"{name}{steps}"] for name, steps in ON_TWO
     ]
-    TwoProcesses(commands).wait()
+    Processes(commands).wait()
     return root
 
 

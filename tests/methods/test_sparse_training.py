@@ -4,6 +4,7 @@ not.
 
 import copy
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -72,9 +73,9 @@ def test_at_every_pixel_the_loss_is_that_of_the_dense_map(monkeypatch) -> None:
     batch = make_batch([TOWN, PARK, TOWN], (20, 30))
     grid = torch.stack(torch.meshgrid(torch.arange(20), torch.arange(30), indexing="ij"), -1)
     shuffled = torch.stack([grid.flatten(0, 1)[torch.randperm(600)] for _ in range(3)])
-    monkeypatch.setattr(method.network, "draw_points", lambda images: shuffled)
+    monkeypatch.setattr(method.network, "draw_points", lambda images, seeds: shuffled)
     at_points = step(method, batch)
-    monkeypatch.setattr(method.network, "draw_points", lambda images: None)
+    monkeypatch.setattr(method.network, "draw_points", lambda images, seeds: None)
     torch.testing.assert_close(at_points, step(method, batch))
 
 
@@ -83,8 +84,8 @@ def test_the_loss_is_the_mean_over_datasets_of_means_over_labelled_points(monkey
     method = sparse(MultiHead).train()
     batch = make_batch([TOWN, PARK, PARK])
     batch.labels[1, :, 40:] = IGNORE  # so that datasets have unequal shares of their points labelled
-    points = method.network.draw_points(batch.images)
-    monkeypatch.setattr(method.network, "draw_points", lambda images: points)
+    points = method.network.draw_points(batch.images, batch.seeds)
+    monkeypatch.setattr(method.network, "draw_points", lambda images, seeds: points)
     features = copy.deepcopy(method.network)(method.normalize(batch.images), points)
     expected = 0.0
     for name, rows in batch.rows_of().items():
@@ -124,7 +125,7 @@ def test_points_without_labels_give_a_finite_loss(labels: str, monkeypatch) -> N
         batch.labels.fill_(IGNORE)
     else:
         points = torch.zeros(2, 40, 2, dtype=torch.long)  # in the margin
-        monkeypatch.setattr(method.network, "draw_points", lambda images: points)
+        monkeypatch.setattr(method.network, "draw_points", lambda images, seeds: points)
     loss = step(method, batch)
     assert float(loss.detach()) == 0.0
     loss.backward()
@@ -176,13 +177,12 @@ def test_masks_are_learnt_on_the_dense_map() -> None:
     assert torch.isfinite(loss)
 
 
-def test_torch_is_all_that_draws() -> None:
-    """Steps are seeded, so a resumed run draws what one without interruption does."""
+def test_points_are_drawn_by_the_seeds_of_the_images_alone() -> None:
+    """So a resumed run draws what one without interruption does, and many processes what one does."""
     method, batch = sparse(MultiHead).train(), make_batch([TOWN, PARK])
     losses = []
-    for seed in (1, 2, 1):
-        torch.manual_seed(seed)
-        losses.append(float(step(copy.deepcopy(method), batch).detach()))
+    for seeds in ((1, 2), (3, 4), (1, 2)):
+        losses.append(float(step(copy.deepcopy(method), replace(batch, seeds=seeds)).detach()))
     assert losses[0] == losses[2] != losses[1]
 
 

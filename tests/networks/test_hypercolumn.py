@@ -160,7 +160,7 @@ def test_any_pyramid_at_any_size(name: str) -> None:
     torch.manual_seed(0)
     model = network(name).train()
     images = torch.randn(2, 3, 37, 50)
-    points = model.draw_points(images)
+    points = model.draw_points(images, (1, 2))
     features = model(images, points)
     assert features.decoded.shape == (2, 8, 1, 11)
     features.decoded.square().sum().backward()
@@ -184,11 +184,11 @@ def test_points_are_pixels_of_the_image_and_not_of_its_padding() -> None:
     model = network()
     model.decoder.points = 4000
     images = torch.zeros(2, 3, 37, 50)
-    points = model.draw_points(images)
+    points = model.draw_points(images, (5, 6))
     assert points.shape == (2, 4000, 2) and points.dtype == torch.int64
     assert points.amin((0, 1)).tolist() == [0, 0] and points.amax((0, 1)).tolist() == [36, 49]
     assert not torch.equal(points[0], points[1])
-    assert not torch.equal(points, model.draw_points(images))
+    assert torch.equal(points[[1]], model.draw_points(images[:1], (6,))), "an image's own, in whatever batch it is"
     share = points[..., 0].flatten().bincount(minlength=37) / 8000 * 37
     assert share.min() > 0.7 and share.max() < 1.3
 
@@ -200,7 +200,7 @@ def test_who_asks_for_no_points_gets_the_map_in_training_too() -> None:
 
 def test_trained_at_all_pixels_it_draws_none() -> None:
     model = SegmentationNetwork(Backbone("test_resnet"), partial(Hypercolumn, channels=8, points=None))
-    assert model.draw_points(torch.zeros(1, 3, 8, 8)) is None
+    assert model.draw_points(torch.zeros(1, 3, 8, 8), (0,)) is None
 
 
 def test_labels_of_points_are_read_where_they_lie() -> None:

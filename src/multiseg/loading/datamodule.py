@@ -24,7 +24,7 @@ from multiseg.label_space import LabelSpace
 from multiseg.loading.broken_files import SkippedFiles, WithoutBroken
 from multiseg.loading.cutting import Cutting
 from multiseg.loading.patches import PatchPlan
-from multiseg.loading.sampling import BatchPlan, Draw, Mixed, PlannedSampler, ShardSampler
+from multiseg.loading.sampling import BatchPlan, Draw, EvaluationBatches, Mixed, PlannedSampler
 from multiseg.loading.tiles import TilePlan
 from multiseg.loading.transforms import Pipeline, seeded
 from multiseg.loading.views import ViewPlan
@@ -181,9 +181,9 @@ class DataModule(LightningDataModule):
             long_sides = [self.pipelines[name].long_side for name in self.val_sets]
             held_out = [self._whole(dataset, replaced=False) for dataset in self.val_sets.values()]
             cuts = HeldOutCuts(DrawnCuts(held_out, self.cutting, long_sides), self.seed)
+            batches = EvaluationBatches(len(cuts), self.eval_batch_size, *here)
             options = loader_options(self.workers, self.timeout)
-            sampler = ShardSampler(len(cuts), *here)
-            return DataLoader(cuts, self.eval_batch_size, sampler=sampler, collate_fn=cuts.collate, **options)
+            return DataLoader(cuts, batch_sampler=batches, collate_fn=cuts.collate, **options)
         return evaluation_loader(
             [(self._whole(dataset, False), self.pipelines[name]) for name, dataset in self.val_sets.items()],
             self.eval_batch_size,
@@ -235,10 +235,13 @@ class DrawnSamples(Dataset[Sample]):
         with seeded(draw.seed):
             if sample.segments is None:
                 image, labels = transform(sample.image, sample.labels)
-                return replace(sample, image=image, labels=labels)
-            # labels in front: a transform that looks at classes, such as `max_class_share`, takes the first mask
-            image, labels, ids = transform(sample.image, sample.labels, sample.segments.ids)
-        return replace(sample, image=image, labels=labels, segments=sample.segments.with_ids(ids))
+                segments = None
+            else:
+                # labels in front: a transform that looks at classes, such as `max_class_share`, takes the first mask
+                image, labels, ids = transform(sample.image, sample.labels, sample.segments.ids)
+                segments = sample.segments.with_ids(ids)
+            own = int(torch.randint(2**63 - 1, ()))
+        return replace(sample, image=image, labels=labels, segments=segments, seed=own)
 
 
 class DrawnCuts(Dataset[Any]):
@@ -325,8 +328,7 @@ def evaluation_loader(
     samples: Sequence[Any] | ConcatDataset[Sample | None] = ConcatDataset(parts) if parts else []
     return DataLoader(
         samples,  # type: ignore[arg-type]  # collated: list[Batch]
-        batch_size=batch_size,
-        sampler=ShardSampler(len(samples), rank, world_size),
+        batch_sampler=EvaluationBatches(len(samples), batch_size, rank, world_size),
         collate_fn=_without_gaps,
         **loader_options(workers, timeout),
     )

@@ -7,7 +7,7 @@ goes on from a number, without replaying anything. Within a dataset images come 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -227,14 +227,28 @@ def _epoch_order(size: int, seed: int, dataset: int, epoch: int) -> NDArray[np.i
     return np.random.default_rng((seed, 2, dataset, epoch)).permutation(size)
 
 
-class ShardSampler(Sampler[int]):
-    """For evaluation: images rank, rank + world_size, … with none repeated to fill up, so that metrics are exact."""
+class EvaluationBatches(Sampler[list[int]]):
+    """For evaluation: batches rank, rank + world_size, … of all images in their order, each image once. None is
+    repeated to fill up, so metrics are exact; and a batch is the same whichever process has it, so what is judged by
+    batches, such as the graphs of M&M, does not depend on their number.
 
-    def __init__(self, size: int, rank: int = 0, world_size: int = 1) -> None:
-        self.indices: Sequence[int] = range(rank, size, world_size)
+    Where there are fewer batches than ranks, those without have an empty one: with no batch at all the trainer would
+    leave out the validation, in which the others wait for them.
+
+    Args:
+        size: images of all datasets.
+        batch_size: images in a batch; the last may have fewer.
+        rank, world_size: see above.
+    """
+
+    def __init__(self, size: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        starts = range(rank * batch_size, size, world_size * batch_size)
+        self.batches = [list(range(start, min(start + batch_size, size))) for start in starts]
+        if size and not self.batches:
+            self.batches.append([])
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.batches)
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)

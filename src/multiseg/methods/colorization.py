@@ -59,7 +59,7 @@ class Colorization(PretrainingMethod):
         self.head = make_classifier(network.channels, 2 * bins)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.point_losses(batch, self.network.draw_points(batch.images))[0].mean()
+        loss = self.point_losses(batch, self.network.draw_points(batch.images, batch.seeds))[0].mean()
         self.log("loss", loss.detach(), prog_bar=True, sync_dist=self.world_size > 1)
         return loss
 

@@ -71,6 +71,7 @@ class MoCo(PretrainingMethod):
         try:
             from lightly.loss import NTXentLoss
             from lightly.models.modules import MoCoProjectionHead
+            from lightly.models.modules.memory_bank import MemoryBankModule
         except ImportError:
             raise MultisegError("moco needs lightly: pip install lightly.") from None
         if min(queue, temperature, projection_channels) <= 0:
@@ -81,8 +82,19 @@ class MoCo(PretrainingMethod):
             self.key = MomentumEncoder(_ImageEncoder(self.network.backbone, self.head), momentum)
         except ValueError as error:
             raise MultisegError(f"moco: {error}") from None
-        # its queue holds the keys of all processes
-        self.contrast = NTXentLoss(temperature, (queue, projection_channels), gather_distributed=True)
+        join = self.joined_over_processes
+
+        class Queue(MemoryBankModule):
+            """Holds the keys of all processes; lightly would join them in another order than one process has."""
+
+            def forward(self, output: Tensor, labels: Tensor | None = None, update: bool = False) -> Any:
+                own, negatives = super().forward(output, labels)
+                if update:
+                    super().forward(join(output), labels, update=True)
+                return own, negatives
+
+        self.contrast = NTXentLoss(temperature)
+        self.contrast.memory_bank = Queue((queue, projection_channels))
 
     @property
     def compilable(self) -> list[nn.Module]:

@@ -157,19 +157,28 @@ class SegmentationNetwork(nn.Module):
         prefix = "network." if any(name.startswith("network.") for name in state) else None
         return load_weights(self, state, prefix=prefix, source=source)
 
-    def draw_points(self, images: Tensor) -> Tensor | None:
+    def draw_points(self, images: Tensor, seeds: Sequence[int]) -> Tensor | None:
         """Random pixels of each image to train the decoder at; None where it is trained at all of them.
 
         Each is drawn from the whole image as it comes, independently of the others: the padding to the backbone's
-        stride has none.
+        stride has none. An image's are drawn by its own seed, on the host: the same whichever process has the image.
 
-        Shape:
-            images: (B, 3, H, W); returns: (B, P, 2) int64, rows and columns.
+        Args:
+            images: (B, 3, H, W).
+            seeds: of the B images.
+
+        Returns:
+            (B, P, 2) int64, rows and columns.
         """
-        if self.decoder.points is None:
+        count = self.decoder.points
+        if count is None:
             return None
-        shape = len(images), self.decoder.points
-        return torch.stack([torch.randint(length, shape, device=images.device) for length in images.shape[-2:]], -1)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        drawn = [
+            torch.stack([torch.randint(length, (count,), generator=own) for length in images.shape[-2:]], -1)
+            for own in generators
+        ]
+        return torch.stack(drawn).to(images.device, non_blocking=True)
 
     def forward(self, images: Tensor, points: Tensor | None = None) -> Features:
         """

@@ -56,7 +56,7 @@ class SegmentationMethod(LightningModule):
     with n_k of the batch's n images and N_k of its labelled pixels from dataset k, both counted over all processes; s
     is 1, or, if `sum_datasets`, the number of datasets: those in the batch times the `turns` of an update, over which
     the trainer averages gradients. Where the decoder is trained at some points of an image (`Hypercolumn`), their mean
-    estimates that of the pixels; each process draws its own.
+    estimates that of the pixels; an image's points are drawn by its seed.
 
     Args:
         spaces: the label space of each training dataset (linked from the data).
@@ -188,7 +188,7 @@ class SegmentationMethod(LightningModule):
         images, pixels = self._global_counts(labels)
         present = [name for name in self.spaces if images[name]]
         inputs = self.normalize(batch.images, batch.padding if batch.padded else None)
-        points = self.network.draw_points(inputs)
+        points = self.network.draw_points(inputs, batch.seeds)
         drawn: dict[str, Tensor] = {}
         if points is not None:
             drawn = {name: labels_of_points(own, points[rows_of.get(name, [])]) for name, own in labels.items()}
