@@ -1,4 +1,7 @@
-"""Every method as a run that takes seconds, for what all of them must be able to do."""
+"""Every method as a run that takes seconds, for what all of them must be able to do.
+
+The data are unequal on purpose: `yard` has one image to train on and one to judge by.
+"""
 
 from pathlib import Path
 

@@ -24,7 +24,7 @@ from torch.distributed import DistError
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from multiseg.errors import MultisegError
+from multiseg.errors import MultisegError, SaidByAnotherError
 
 #: For all to be there.
 _MEETING = timedelta(minutes=10)
@@ -54,7 +54,7 @@ def all_or_none() -> Iterator[Start]:
 
     Raises:
         MultisegError: it failed here, or processes would not start at the same step.
-        SystemExit: it failed in another process.
+        SaidByAnotherError: it failed in another process.
     """
     environment, start, failure = _launcher(), Start(), None
     if environment is None or environment.world_size() == 1:
@@ -69,7 +69,7 @@ def all_or_none() -> Iterator[Start]:
         return
     rank, reason = verdict
     if rank != environment.global_rank():
-        raise SystemExit(2)
+        raise SaidByAnotherError(reason)
     if failure is not None and not isinstance(failure, MultisegError):
         raise failure
     raise MultisegError(f"process {rank}, on {socket.gethostname()}: {reason}" if rank and failure else reason)

@@ -23,6 +23,6 @@ code=$?
 
 # stopped, but not finished: once more. Not after an error, which would come again
 case $code in
-0 | 130 | 143) [ -f "$RUN/metrics.json" ] || exec scontrol requeue "$SLURM_JOB_ID" ;;
+0 | 130 | 138 | 143) [ -f "$RUN/metrics.json" ] || exec scontrol requeue "$SLURM_JOB_ID" ;;
 esac
 exit $code
