@@ -17,7 +17,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from multiseg.bench.base import Comparison
-from multiseg.datasets.base import read_image, read_mask
+from multiseg.datasets.base import StoredImage, read_mask
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.loading.transforms import Pipeline, seeded
 
@@ -47,7 +47,7 @@ def _comparison(name: str, size: tuple[int, int], ending: str, folder: Path) -> 
 
     def ours() -> Pair:
         labels = tv_tensors.Mask(torch.from_numpy(_SPACE.from_raw(read_mask(mask_path, as_colors=False))))
-        image, target = pipeline(read_image(image_path), labels)
+        image, target = pipeline(StoredImage(image_path), labels)
         return image, target
 
     def theirs() -> Pair:

@@ -181,22 +181,28 @@ class DataModule(LightningDataModule):
 
 
 class DrawnSamples(Dataset[Sample]):
-    """The training images: each `Draw` names one, read and augmented under the draw's own seed."""
+    """The training images: each `Draw` names one, read and augmented under the draw's own seed.
+
+    Args:
+        datasets: training sets.
+        transforms: of each; the first step of each takes an image that is still on disk, as `Pipeline.training` does.
+    """
 
     def __init__(self, datasets: list[SegmentationDataset], transforms: list[Any]) -> None:
         self.datasets = datasets
         self.transforms = transforms
 
     def __getitem__(self, draw: Draw) -> Sample:
-        sample = self.datasets[draw.dataset][draw.image]
+        # the crop is drawn before the image is decoded, which then need not be all of it
+        stored, labels, space, key, segments = self.datasets[draw.dataset].stored(draw.image)
         transform = self.transforms[draw.dataset]
         with seeded(draw.seed):
-            if sample.segments is None:
-                image, labels = transform(sample.image, sample.labels)
-                return replace(sample, image=image, labels=labels)
+            if segments is None:
+                image, labels = transform(stored, labels)
+                return Sample(image, labels, space, key)
             # labels in front: a transform that looks at classes, such as `max_class_share`, takes the first mask
-            image, labels, ids = transform(sample.image, sample.labels, sample.segments.ids)
-        return replace(sample, image=image, labels=labels, segments=sample.segments.with_ids(ids))
+            image, labels, ids = transform(stored, labels, segments.ids)
+        return Sample(image, labels, space, key, segments.with_ids(ids))
 
 
 class DrawnCuts(Dataset[Any]):

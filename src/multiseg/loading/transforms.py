@@ -18,6 +18,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from multiseg.datasets.base import StoredImage
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE
 
@@ -95,6 +96,13 @@ class RandomScaleCrop(v2.Transform):
         self.max_class_share = max_class_share
         self.tries = tries
 
+    def forward(self, *inputs: Any) -> Any:
+        """Of an image that is still on disk, only the crop is read."""
+        if not any(isinstance(entry, StoredImage) for entry in inputs):
+            return super().forward(*inputs)
+        params = self.make_params(list(inputs))
+        return tuple(self.transform(entry, params) for entry in inputs)
+
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         labels = next((entry for entry in flat_inputs if isinstance(entry, tv_tensors.Mask)), None)
         height, width = flat_inputs[0].shape[-2:]
@@ -111,12 +119,12 @@ class RandomScaleCrop(v2.Transform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         top, bottom, left, right = params["box"]
         size = params["size"]
-        part = inpt[..., top:bottom, left:right]
+        part = inpt.read(params["box"]) if isinstance(inpt, StoredImage) else inpt[..., top:bottom, left:right]
         if isinstance(inpt, tv_tensors.Mask):
             out = _pad_to(resize_nearest(part, size), self.crop, IGNORE)
             return tv_tensors.wrap(out, like=inpt)
         out = F.resize(part.as_subclass(Tensor), list(size), antialias=True)
-        return tv_tensors.wrap(_pad_to(out, self.crop, 0), like=inpt)
+        return tv_tensors.Image(_pad_to(out, self.crop, 0))
 
     def _draw(
         self, height: int, width: int, scaled: tuple[int, int]

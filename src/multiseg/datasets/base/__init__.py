@@ -1,13 +1,14 @@
 """What the readers stand on: a reader imports from here, and from no other reader."""
 
 from multiseg.datasets.base.colors import numbered_color
-from multiseg.datasets.base.dataset import DatasetCard, PanopticDataset, SegmentationDataset, UnlabelledDataset
+from multiseg.datasets.base.dataset import DatasetCard, PanopticDataset, SegmentationDataset, StoredSample, UnlabelledDataset
 from multiseg.datasets.base.decoding import (
     IMAGE_ENDINGS,
     MAX_PIXELS,
     SIDEWAYS,
     ColoredMaskError,
     ImageHeader,
+    StoredImage,
     image_header,
     image_size,
     pack_color,
@@ -48,6 +49,8 @@ __all__ = [
     "SegmentationDataset",
     "Share",
     "Stamp",
+    "StoredImage",
+    "StoredSample",
     "UnlabelledDataset",
     "all_readers",
     "draw",
