@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from multiseg.batch import Sample, Segments, collate
+from multiseg.batch import Segments, collate
 from multiseg.datasets import find_reader
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.loading.datamodule import DataModule, DatasetEntry, DrawnSamples, EvaluationSamples, evaluation_loader

@@ -1,7 +1,13 @@
 """What the readers stand on: a reader imports from here, and from no other reader."""
 
 from multiseg.datasets.base.colors import numbered_color
-from multiseg.datasets.base.dataset import DatasetCard, PanopticDataset, SegmentationDataset, StoredSample, UnlabelledDataset
+from multiseg.datasets.base.dataset import (
+    DatasetCard,
+    PanopticDataset,
+    SegmentationDataset,
+    StoredSample,
+    UnlabelledDataset,
+)
 from multiseg.datasets.base.decoding import (
     IMAGE_ENDINGS,
     MAX_PIXELS,
