@@ -10,7 +10,7 @@ from multiseg.bench.growth import Point, measure_growth, write_growth
 
 def test_a_series_ends_where_a_step_takes_too_long(monkeypatch, tmp_path):
     def measured(name: str, datasets: int, classes: int) -> Point:
-        return Point(name, datasets, classes, 9.0 * datasets, 1000 * datasets, classes)
+        return Point(name, datasets, classes, 2.0 * datasets, 1000 * datasets, classes)
 
     monkeypatch.setattr(growth, "_measured", measured)
     points = list(measure_growth(("a", "b"), datasets=(1, 2, 4, 8), classes=(20, 100)))

@@ -51,7 +51,7 @@ _METHODS: dict[str, type[SegmentationMethod]] = {
 _IMAGES, _SIZE = 4, (64, 80)
 _STEPS = 3
 #: Seconds of a step beyond which a series is not continued.
-_LONGEST = 20.0
+_LONGEST = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def measure_growth(
 ) -> Iterator[Point]:
     """Each method first with ever more datasets of 20 classes, then with one dataset of ever more classes.
 
-    A series ends where a step takes longer than 20 seconds.
+    A series ends where a step takes longer than five seconds.
     """
     few = classes[0]
     for method in methods:
