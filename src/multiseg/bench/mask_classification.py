@@ -93,7 +93,9 @@ def _their_step(batch: Batch, device: str) -> Callable[[], _Answer]:
 
     def step() -> _Answer:
         if not made:
-            made.extend((_peer(device).train(), _method(MaskFormer, device).normalize(batch.images)))
+            made.extend(
+                (_peer(device, deep_supervision=True).train(), _method(MaskFormer, device).normalize(batch.images))
+            )
         model, images = made
         with torch.autocast(device, torch.bfloat16):
             # without the hidden states it has no deep supervision
@@ -106,8 +108,8 @@ def _their_step(batch: Batch, device: str) -> Callable[[], _Answer]:
     return step
 
 
-def _peer(device: str) -> Any:
-    """With deep supervision, and the loss weights of ours."""
+def _peer(device: str, deep_supervision: bool) -> Any:
+    """With the loss weights of ours."""
     from transformers import MaskFormerConfig, MaskFormerForInstanceSegmentation, ResNetConfig
     from transformers.utils import logging
 
@@ -115,7 +117,7 @@ def _peer(device: str) -> Any:
     torch.manual_seed(0)
     backbone = ResNetConfig()
     backbone.out_features = ["stage1", "stage2", "stage3", "stage4"]
-    config = MaskFormerConfig(backbone_config=backbone, use_auxiliary_loss=True)
+    config = MaskFormerConfig(backbone_config=backbone, use_auxiliary_loss=deep_supervision)
     config.num_labels = _CLASSES
     model: Any = MaskFormerForInstanceSegmentation(config)
     model.to(device, memory_format=torch.channels_last)
@@ -168,7 +170,7 @@ def _their_scores(inputs: Tensor, device: str) -> Callable[[], torch.Size]:
     @torch.no_grad()
     def scores() -> torch.Size:
         if not made:
-            made.append(_peer(device).eval())
+            made.append(_peer(device, deep_supervision=False).eval())
         with torch.autocast(device, torch.bfloat16):
             for _ in range(_PASSES):
                 output = made[0](pixel_values=inputs)
