@@ -14,7 +14,7 @@ def test_a_series_ends_where_a_step_takes_too_long(monkeypatch, tmp_path):
 
     monkeypatch.setattr(growth, "_measured", measured)
     points = list(measure_growth(("a", "b"), datasets=(1, 2, 4, 8), classes=(20, 100)))
-    series = [(1, 20), (2, 20), (4, 20), (1, 20), (1, 100)]
+    series = [(1, 20), (2, 20), (4, 20), (1, 100)]
     assert [(point.method, point.datasets, point.classes) for point in points] == [
         (name, *sizes) for name in "ab" for sizes in series
     ]
