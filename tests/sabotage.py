@@ -159,7 +159,7 @@ class OutOfMemory:
 
 
 class Truncate:
-    """Cuts off the end of files.
+    """Cuts off nearly all of files.
 
     Args:
         paths: the files.
@@ -170,7 +170,7 @@ class Truncate:
 
     def __call__(self) -> None:
         for path in self.paths:
-            os.truncate(path, path.stat().st_size // 2)
+            os.truncate(path, path.stat().st_size // 20)
 
 
 class Block:

@@ -126,6 +126,9 @@ def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
         (["datasets", "chekc"], "chekc"),
         (["train", "--resume"], "--resume needs --run"),
         (["bench", "lodaing"], "did you mean 'loading'"),
+        (["bench", "--from", "absent.json"], "absent.json does not exist"),
+        (["bench", "loading", "--growth", "x"], "--growth and NAME exclude each other"),
+        (["bench", "--from", "x.json", "--json", "y.json"], "--from and --json exclude each other"),
         (["synth", "x", "--images", "0"], "at least one"),
     ],
 )

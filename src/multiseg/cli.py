@@ -684,20 +684,40 @@ def _add_bench(commands: Any) -> None:
         "multiseg bench confusion_matrix --json bench.json",
     )
     command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    command.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+    command.add_argument("--from", type=Path, metavar="FILE", dest="source", help="show such figures, measure nothing")
+    command.add_argument("--markdown", action="store_true", help="the table for a page of documentation")
+    growth = "in place of all that: how a training step grows with datasets and classes, as DIR/growth.json and .svg"
+    command.add_argument("--growth", type=Path, metavar="DIR", help=growth)
 
 
 def _bench(given: argparse.Namespace) -> int:
-    from multiseg.bench import base
-    from multiseg.console import progress_bar, results
+    if given.growth or given.source:
+        for option in ("growth", "source"):
+            others = [key for key in ("names", "device", "json", "growth", "source") if key != option]
+            clash = next((key for key in others if getattr(given, option) and getattr(given, key)), None)
+            if clash:
+                names = {"names": "NAME", "source": "--from"}
+                shown = [names.get(key, f"--{key}") for key in (option, clash)]
+                raise MultisegError(f"{shown[0]} and {shown[1]} exclude each other.")
+    from multiseg.bench import tables
+    from multiseg.commands import measuring
+    from multiseg.console import results
 
-    comparisons = [entry for make in base.discover(given.names).values() for entry in make()]
-    measured = []
-    with progress_bar("measuring", len(comparisons)) as advance:
-        for number, comparison in enumerate(comparisons, 1):
-            measured.append(base.measure(comparison))
-            advance(number)
-    results.print(base.table(measured))
+    if given.growth:
+        measuring.grow(given.growth)
+        print(given.growth / "growth.svg")
+        return 0
+    if given.source:
+        measured, machine = tables.from_json(given.source)
+    else:
+        measured = measuring.compare(given.names, given.device)
+        machine = tables.Machine.here()
     if given.json:
-        given.json.write_text(base.to_json(measured) + "\n", encoding="utf-8")
+        given.json.write_text(tables.to_json(measured, machine), encoding="utf-8")
+    if given.markdown:
+        print(tables.markdown(measured, machine), end="")
+    else:
+        results.print(tables.table(measured, machine))
     return 0

@@ -24,6 +24,9 @@ _DENSE_MAX = 2**16
 
 _UNKNOWN = -2
 
+#: Pixels translated at a time: numpy widens ids to 64 bits first, which should not leave the cache.
+_PIECE = 2**15
+
 LabelArray = NDArray[np.int16]
 
 
@@ -197,7 +200,7 @@ class LabelSpace:
     def _look_up(self, raw: NDArray[Any]) -> LabelArray:
         if self._dense is not None:
             if raw.dtype.kind == "u":  # what lies beyond the table takes its last entry, which is always _UNKNOWN
-                return self._dense.take(raw, mode="clip")
+                return _taken(self._dense, raw)
             top = len(self._dense) - 1
             inside = (raw >= 0) & (raw < top)
             return self._dense[np.where(inside, raw, top)]
@@ -321,6 +324,15 @@ def find_space(spaces: Iterable[LabelSpace], name: str) -> LabelSpace:
 def raw_text(raw: int, as_colors: bool) -> str:
     """A raw id for people: the number, or the colour that `pack_colors` packed."""
     return f"({raw % 256}, {raw // 256 % 256}, {raw // 65536})" if as_colors else str(raw)
+
+
+def _taken(table: LabelArray, raw: NDArray[Any]) -> LabelArray:
+    """As `table.take(raw, mode="clip")`, in less than half the time for a large mask."""
+    labels = np.empty(raw.shape, table.dtype)
+    flat_raw, flat = raw.reshape(-1), labels.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        flat[start : start + _PIECE] = table.take(flat_raw[start : start + _PIECE], mode="clip")
+    return labels
 
 
 def _listed(raw_ids: Sequence[int], most: int, as_colors: bool) -> str:

@@ -8,10 +8,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from multiseg.bench.base import Comparison, Memory, Result, measure, names, peak_memory, table, to_json
+from multiseg.bench.base import Comparison, Memory, Result, discover, measure, names, peak_memory
+from multiseg.bench.tables import Machine, table, to_json
 from multiseg.errors import MultisegError
 
 MB = 10**6
+MACHINE = Machine("a processor", 2, 1, None, "Linux x86_64", "3.12.1", {"torch": "2.6.0"})
 #: What the bookkeeping of a job may take besides.
 SLACK = 10**4
 
@@ -88,7 +90,9 @@ def test_memory_is_measured_where_asked_only():
     assert asked.memory is not None and asked.memory.met is None
     text = shown([result, asked])
     assert "theirs, MB" in text and "0.25" in text
-    assert json.loads(to_json([asked]))[0]["memory"]["shares"]["theirs"] == pytest.approx(0.25, abs=0.01)
+    assert json.loads(to_json([asked], MACHINE))["results"][0]["memory"]["shares"]["theirs"] == pytest.approx(
+        0.25, abs=0.01
+    )
 
 
 @pytest.mark.parametrize(("goal", "met"), [(0.3, True), (0.2, False)])
@@ -135,3 +139,14 @@ def test_unequal_answers_are_not_timed():
 
 def test_every_module_is_listed():
     assert {"pixel_contrast", "prototype_contrast", "pretraining_step", "confusion_matrix"} <= set(names())
+    assert not {"base", "tables", "growth"} & set(names())
+
+
+def test_a_benchmark_is_made_for_a_device_where_it_has_a_choice(monkeypatch):
+    from multiseg.bench import pixel_contrast, startup
+
+    asked = []
+    monkeypatch.setattr(pixel_contrast, "comparisons", lambda device="cpu": asked.append(device) or [])
+    monkeypatch.setattr(startup, "comparisons", lambda: asked.append("none") or [])
+    made = discover(["pixel_contrast", "startup"], device="cuda")
+    assert [make() for make in made.values()] == [[], []] and asked == ["cuda", "none"]

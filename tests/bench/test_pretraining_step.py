@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from multiseg.bench import pretraining_step
-from multiseg.bench.base import measure, table
+from multiseg.bench.base import measure
+from multiseg.bench.tables import table
 from multiseg.networks.backbone import Backbone
 from multiseg.networks.pyramid_pooling import PyramidPooling
 from multiseg.networks.segmentation_network import SegmentationNetwork

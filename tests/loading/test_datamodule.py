@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from multiseg.batch import Sample, Segments, collate
+from multiseg.batch import Segments, collate
 from multiseg.datasets import find_reader
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.loading.datamodule import DataModule, DatasetEntry, DrawnSamples, EvaluationSamples, evaluation_loader
@@ -54,7 +54,8 @@ def test_a_crop_is_judged_by_its_classes_not_by_its_segments():
             judged.append(next(entry for entry in flat_inputs if isinstance(entry, tv_tensors.Mask)).unique().tolist())
             return super().make_params(flat_inputs)
 
-    DrawnSamples([[Sample(image, segments.labels, space, "herd", segments)]], [Judge((16, 16))])[Draw(0, 0, 0)]
+    herds = SimpleNamespace(stored=lambda index: (image, segments.labels, space, "herd", segments))
+    DrawnSamples([herds], [Judge((16, 16))])[Draw(0, 0, 0)]
     assert judged == [[0]]
 
 

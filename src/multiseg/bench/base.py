@@ -15,14 +15,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from multiseg.errors import MultisegError, did_you_mean
+
+#: Modules of this package that compare nothing.
+_NO_BENCHMARKS = frozenset({"base", "growth", "tables"})
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Comparison:
         memory: also compare how much memory the sides take.
         memory_goal: at most which share of the memory of `goal_peer` ours may take; asks for `memory`, too.
         device: where the sides work.
+        images: that a turn deals with, for images a second.
+        flops: floating-point operations of a turn of ours, two a multiply-add, for the share of the device's peak.
         repeats: timed turns a side, where it is not the usual number.
         warmup: untimed turns a side after the one whose answers are compared, likewise.
         parts: what ours consists of, by name: timed in the same turns, for a breakdown.
@@ -55,6 +59,8 @@ class Comparison:
     memory: bool = False
     memory_goal: float | None = None
     device: str = "cpu"
+    images: int | None = None
+    flops: int | None = None
     repeats: int | None = None
     warmup: int | None = None
     parts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
@@ -122,6 +128,9 @@ class Result:
         missing: peers that are not installed.
         parts: the times of what ours consists of, by name.
         memory: None where nobody asked.
+        device: where the sides worked.
+        images: that a turn dealt with, where that was said.
+        flops: of a turn of ours, likewise.
     """
 
     name: str
@@ -134,6 +143,9 @@ class Result:
     missing: tuple[str, ...]
     parts: dict[str, Timing] = field(default_factory=dict)
     memory: Memory | None = None
+    device: str = "cpu"
+    images: int | None = None
+    flops: int | None = None
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -147,9 +159,38 @@ class Result:
             return None
         return self.ratios[self.goal_peer] >= self.goal
 
+    @property
+    def images_per_second(self) -> float | None:
+        """Ours; None where nobody counts images."""
+        return None if self.images is None else self.images / self.ours.median
+
     def to_json(self) -> dict[str, Any]:
-        out = {**asdict(self), "ratios": self.ratios, "met": self.met, "memory": self.memory and self.memory.to_json()}
-        return {key: value for key, value in out.items() if value or key not in ("parts", "memory")}
+        """Times in seconds, memory in bytes; what follows from them besides, for whoever reads the file."""
+        derived = {"ratios": self.ratios, "met": self.met, "images_per_second": self.images_per_second}
+        out = {**asdict(self), **derived, "memory": self.memory and self.memory.to_json()}
+        optional = ("parts", "memory", "images", "flops", "images_per_second")
+        return {key: value for key, value in out.items() if value or key not in optional}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Result:
+        """
+        Raises:
+            KeyError, TypeError: it is not what `to_json` makes.
+        """
+        times = {
+            key: {name: Timing(**timing) for name, timing in data.get(key, {}).items()} for key in ("peers", "parts")
+        }
+        memory = data.get("memory")
+        plain = {entry.name: data[entry.name] for entry in fields(cls) if entry.name in data}
+        return cls(
+            **{
+                **plain,
+                **times,
+                "ours": Timing(**data["ours"]),
+                "missing": tuple(data["missing"]),
+                "memory": memory and Memory(**{entry.name: memory[entry.name] for entry in fields(Memory)}),
+            }
+        )
 
 
 def measure(comparison: Comparison, repeats: int | None = None, warmup: int | None = None) -> Result:
@@ -190,6 +231,9 @@ def measure(comparison: Comparison, repeats: int | None = None, warmup: int | No
         missing=tuple(name for name in comparison.peers if name not in installed),
         parts=dict(zip(comparison.parts, others[len(installed) :], strict=True)),
         memory=memory,
+        device=comparison.device,
+        images=comparison.images,
+        flops=comparison.flops,
     )
 
 
@@ -267,14 +311,15 @@ def _timing(seconds: Sequence[float]) -> Timing:
 def names() -> list[str]:
     """What can be benchmarked. Imports nothing, so that it can be asked for in a help text."""
     package = importlib.import_module("multiseg.bench")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+    return sorted({module.name for module in pkgutil.iter_modules(package.__path__)} - _NO_BENCHMARKS)
 
 
-def discover(wanted: Sequence[str] = ()) -> dict[str, Callable[[], list[Comparison]]]:
+def discover(wanted: Sequence[str] = (), device: str = "cpu") -> dict[str, Callable[[], list[Comparison]]]:
     """The `comparisons` function of each module of this package.
 
     Args:
         wanted: names of modules; none for all.
+        device: "cpu" or "cuda", where a benchmark can be made on either.
 
     Raises:
         MultisegError: there is no such module; the message names the nearest.
@@ -284,38 +329,9 @@ def discover(wanted: Sequence[str] = ()) -> dict[str, Callable[[], list[Comparis
         if name not in known:
             raise MultisegError(f"no benchmark '{name}'; {did_you_mean(name, known)}")
     modules = {name: importlib.import_module(f"multiseg.bench.{name}") for name in wanted or known}
-    return {name: module.comparisons for name, module in modules.items()}
+    return {name: _on(device, module.comparisons) for name, module in modules.items()}
 
 
-def table(results: Sequence[Result]) -> Table:
-    """For the terminal: a row a peer, with the medians and their ratio, and a row a part; quartiles are in the JSON."""
-    out = Table("benchmark", "peer", "theirs, ms", "ours, ms", "faster", "goal")
-    with_memory = any(result.memory for result in results)
-    for heading in ("theirs, MB", "ours, MB", "share", "goal") if with_memory else ():
-        out.add_column(heading)
-    for result in results:
-        job, ours = f"{result.name}\n[dim]{result.what}[/dim]", f"{1e3 * result.ours.median:.2f}"
-        for name, timing in result.peers.items():
-            is_goal = result.goal is not None and name == result.goal_peer
-            goal = f"{result.goal:g}× {'reached' if result.met else 'missed'}" if is_goal else ""
-            ratio = f"{result.ratios[name]:.1f}×"
-            out.add_row(job, name, f"{1e3 * timing.median:.2f}", ours, ratio, goal, *_memory_cells(result.memory, name))
-        for name in result.missing:
-            out.add_row(job, name, "not installed", ours, "", "")
-        for name, timing in result.parts.items():
-            share = f"{timing.median / result.ours.median:.1%} of ours"
-            out.add_row("", f"of ours: {name}", "", f"{1e3 * timing.median:.2f}", share, "")
-    return out
-
-
-def _memory_cells(memory: Memory | None, peer: str) -> list[str]:
-    if memory is None:
-        return []
-    is_goal = memory.goal is not None and peer == memory.goal_peer
-    goal = f"{memory.goal:g} {'reached' if memory.met else 'missed'}" if is_goal else ""
-    return [f"{memory.peers[peer] / 1e6:.1f}", f"{memory.ours / 1e6:.1f}", f"{memory.shares[peer]:.2f}", goal]
-
-
-def to_json(results: Sequence[Result]) -> str:
-    """All results as a JSON text; times in seconds."""
-    return json.dumps([result.to_json() for result in results], indent=2) + "\n"
+def _on(device: str, comparisons: Callable[..., list[Comparison]]) -> Callable[[], list[Comparison]]:
+    """For that device, where it makes a difference."""
+    return partial(comparisons, device=device) if "device" in signature(comparisons).parameters else comparisons

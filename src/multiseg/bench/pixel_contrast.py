@@ -16,9 +16,8 @@ _WHOLE = "the whole matrix"
 Answer = tuple[Tensor, Tensor]
 
 
-def comparisons() -> list[Comparison]:
+def comparisons(device: str = "cpu") -> list[Comparison]:
     """The feature maps of crops of 448 and of 896 pixels at stride 8."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     return [
         comparison(images=2, side=56, device=device),
         comparison(images=1, side=112, device=device, repeats=5),  # a matrix has 157 million entries

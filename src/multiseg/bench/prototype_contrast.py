@@ -17,9 +17,8 @@ _WHOLE = "the whole matrix"
 Answer = tuple[Tensor, Tensor]
 
 
-def comparisons() -> list[Comparison]:
+def comparisons(device: str = "cpu") -> list[Comparison]:
     """The classes of a few datasets, and of as many as there are; crops of 224 pixels at stride 8."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     codings = (None, SparseCoding())
     few = [comparison(coding, classes=200, device=device) for coding in codings]
     many = [comparison(coding, 10_000, memory_goal=0.1, device=device, repeats=5) for coding in codings]

@@ -54,12 +54,15 @@ def _count(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     rows, columns = num_classes + 3, num_classes + 2
     counts = torch.zeros(rows * columns, dtype=torch.int64, device=labels.device)
     one = torch.ones(1, dtype=torch.int64, device=labels.device)
-    piece = _PIECE if labels.device.type == "cpu" else max(labels.numel(), 1)
-    pieces = zip(torch.split(labels.reshape(-1), piece), torch.split(predictions.reshape(-1), piece), strict=True)
+    piece = min(_PIECE, labels.numel()) if labels.device.type == "cpu" else labels.numel()
+    row, index = torch.empty(2, piece, dtype=torch.int64, device=labels.device)  # kept: allocating costs as much again
+    pieces = zip(*(torch.split(maps.reshape(-1), max(piece, 1)) for maps in (labels, predictions)), strict=True)
     for true, predicted in pieces:
-        row = true.long().clamp(IGNORE - 1, num_classes).sub_(IGNORE - 1)
-        index = predicted.long().clamp(-1, num_classes).add_(1).add_(row, alpha=columns)
-        counts.scatter_add_(0, index, one.expand(index.numel()))
+        number = len(true)
+        torch.clamp(true.long(), IGNORE - 1, num_classes, out=row[:number])
+        torch.clamp(predicted.long(), -1, num_classes, out=index[:number])
+        index[:number].add_(row[:number], alpha=columns).add_(1 - (IGNORE - 1) * columns)
+        counts.scatter_add_(0, index[:number], one.expand(number))
     return counts.view(rows, columns)
 
 

@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from multiseg.datasets.base import local_root
 from multiseg.datasets.packed import packed_reader
 from multiseg.errors import MultisegError, did_you_mean
 from multiseg.label_space import LabelSpace
-from multiseg.loading.broken_files import SkippedFiles, WithoutBroken
+from multiseg.loading.broken_files import SkippedFiles
 from multiseg.loading.cutting import Cutting
 from multiseg.loading.patches import PatchPlan
 from multiseg.loading.sampling import BatchPlan, Draw, EvaluationBatches, Mixed, PlannedSampler
@@ -162,13 +163,14 @@ class DataModule(LightningDataModule):
             world_size=trainer.world_size,
             pairs=self.cutting is not None and self.cutting.pairs,
         )
-        sets = [self._whole(dataset, replaced=True) for dataset in self.train_sets.values()]
+        sets, skipped = list(self.train_sets.values()), self.skipped if self.skips else None
         options = {"batch_sampler": sampler, **loader_options(self.workers, self.timeout)}
         if self.cutting is not None:
-            cuts = DrawnCuts(sets, self.cutting, [pipeline.long_side for pipeline in self.pipelines.values()])
+            long_sides = [pipeline.long_side for pipeline in self.pipelines.values()]
+            cuts = DrawnCuts(sets, self.cutting, long_sides, skipped)
             return DataLoader(cuts, collate_fn=self.cutting.collate, **options)
         transforms = [self.pipelines[name].training() for name in self.train_sets]
-        return DataLoader(DrawnSamples(sets, transforms), collate_fn=collate, **options)
+        return DataLoader(DrawnSamples(sets, transforms, skipped), collate_fn=collate, **options)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All datasets one after another: workers start once, however many datasets there are. Where methods are judged
@@ -176,25 +178,22 @@ class DataModule(LightningDataModule):
         """
         trainer = self.trainer
         assert trainer is not None
-        here = (trainer.global_rank, trainer.world_size)
+        here, skipped = (trainer.global_rank, trainer.world_size), self.skipped if self.skips else None
         if self.cutting is not None and self.cutting.judges:
             long_sides = [self.pipelines[name].long_side for name in self.val_sets]
-            held_out = [self._whole(dataset, replaced=False) for dataset in self.val_sets.values()]
-            cuts = HeldOutCuts(DrawnCuts(held_out, self.cutting, long_sides), self.seed)
+            held_out = list(self.val_sets.values())
+            cuts = HeldOutCuts(DrawnCuts(held_out, self.cutting, long_sides), self.seed, skipped)
             batches = EvaluationBatches(len(cuts), self.eval_batch_size, *here)
             options = loader_options(self.workers, self.timeout)
             return DataLoader(cuts, batch_sampler=batches, collate_fn=cuts.collate, **options)
         return evaluation_loader(
-            [(self._whole(dataset, False), self.pipelines[name]) for name, dataset in self.val_sets.items()],
+            [(dataset, self.pipelines[name]) for name, dataset in self.val_sets.items()],
             self.eval_batch_size,
             self.workers,
             *here,
             timeout=self.timeout,
+            skipped=skipped,
         )
-
-    def _whole(self, dataset: SegmentationDataset, replaced: bool) -> Any:
-        """A dataset as it is, or without its broken files, where those are skipped."""
-        return WithoutBroken(dataset, self.skipped, replaced) if self.skips else dataset
 
     def state_dict(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -223,25 +222,40 @@ class DataModule(LightningDataModule):
 
 
 class DrawnSamples(Dataset[Sample]):
-    """The training images: each `Draw` names one, read and augmented under the draw's own seed."""
+    """The training images: each `Draw` names one, read and augmented under the draw's own seed.
 
-    def __init__(self, datasets: list[SegmentationDataset], transforms: list[Any]) -> None:
+    Args:
+        datasets: training sets.
+        transforms: of each; the first step of each takes an image that is still on disk, as `Pipeline.training` does.
+        skipped: where broken images are counted, in whose place others come; None: one ends the run.
+    """
+
+    def __init__(
+        self, datasets: list[SegmentationDataset], transforms: list[Any], skipped: SkippedFiles | None = None
+    ) -> None:
         self.datasets = datasets
         self.transforms = transforms
+        self.skipped = skipped
 
     def __getitem__(self, draw: Draw) -> Sample:
-        sample = self.datasets[draw.dataset][draw.image]
+        if self.skipped is None:
+            return self._read(draw.image, draw)
+        dataset = self.datasets[draw.dataset]
+        return self.skipped.next_readable(dataset.name, len(dataset), draw.image, partial(self._read, draw=draw))
+
+    def _read(self, place: int, draw: Draw) -> Sample:
+        # the crop is drawn before the image is decoded, which then need not be all of it
+        stored, labels, space, key, segments = self.datasets[draw.dataset].stored(place)
         transform = self.transforms[draw.dataset]
         with seeded(draw.seed):
-            if sample.segments is None:
-                image, labels = transform(sample.image, sample.labels)
-                segments = None
+            if segments is None:
+                image, labels = transform(stored, labels)
             else:
                 # labels in front: a transform that looks at classes, such as `max_class_share`, takes the first mask
-                image, labels, ids = transform(sample.image, sample.labels, sample.segments.ids)
-                segments = sample.segments.with_ids(ids)
+                image, labels, ids = transform(stored, labels, segments.ids)
+                segments = segments.with_ids(ids)
             own = int(torch.randint(2**63 - 1, ()))
-        return replace(sample, image=image, labels=labels, segments=segments, seed=own)
+        return Sample(image, labels, space, key, segments, own)
 
 
 class DrawnCuts(Dataset[Any]):
@@ -251,25 +265,39 @@ class DrawnCuts(Dataset[Any]):
         datasets: training sets.
         cutting: how.
         long_sides: of each dataset's pipeline.
+        skipped: see `DrawnSamples`.
     """
 
-    def __init__(self, datasets: list[SegmentationDataset], cutting: Cutting, long_sides: Sequence[int | None]) -> None:
+    def __init__(
+        self,
+        datasets: list[SegmentationDataset],
+        cutting: Cutting,
+        long_sides: Sequence[int | None],
+        skipped: SkippedFiles | None = None,
+    ) -> None:
         self.datasets = datasets
         self.cutting = cutting
         self.long_sides = long_sides
+        self.skipped = skipped
 
     def __getitem__(self, draw: Draw) -> Any:
         return self.__getitems__([draw])[0]
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[Any]:
         wanted = {draw[:2] for draw in draws} | {draw.partner for draw in draws if draw.partner}
-        samples = {place: self.datasets[place[0]][place[1]] for place in sorted(wanted)}
+        samples = {place: self._read(*place) for place in sorted(wanted)}
         made = []
         for draw in draws:
-            sample, partner = samples[draw[:2]], samples[draw.partner] if draw.partner else None
+            partner = samples[draw.partner] if draw.partner else None
             with seeded(draw.seed):
-                made.append(sample and self.cutting.cut(sample, partner, self.long_sides[draw.dataset]))
+                made.append(self.cutting.cut(samples[draw[:2]], partner, self.long_sides[draw.dataset]))
         return made
+
+    def _read(self, number: int, place: int) -> Sample:
+        dataset = self.datasets[number]
+        if self.skipped is None:
+            return dataset[place]
+        return self.skipped.next_readable(dataset.name, len(dataset), place, dataset.__getitem__)
 
 
 class HeldOutCuts(Dataset[Any]):
@@ -278,10 +306,12 @@ class HeldOutCuts(Dataset[Any]):
     Args:
         cuts: of the splits.
         seed: of the run.
+        skipped: where broken images are counted, which are left out; None: one ends the run.
     """
 
-    def __init__(self, cuts: DrawnCuts, seed: int) -> None:
+    def __init__(self, cuts: DrawnCuts, seed: int, skipped: SkippedFiles | None = None) -> None:
         self.cuts = cuts
+        self.skipped = skipped
         self.places = [(part, image) for part, dataset in enumerate(cuts.datasets) for image in range(len(dataset))]
         self.seed = seed
 
@@ -289,6 +319,11 @@ class HeldOutCuts(Dataset[Any]):
         return len(self.places)
 
     def __getitem__(self, index: int) -> Any:
+        if self.skipped is None:
+            return self._cut(index)
+        return self.skipped.readable_or_none(self.cuts.datasets[self.places[index][0]].name, index, self._cut)
+
+    def _cut(self, index: int) -> Any:
         return self.cuts[Draw(*self.places[index], seed=self.seed * len(self) + index)]
 
     def collate(self, cuts: Sequence[Any]) -> list[Any]:
@@ -299,18 +334,30 @@ class HeldOutCuts(Dataset[Any]):
 
 
 class EvaluationSamples(Dataset["Sample | None"]):
-    """Images at evaluation size, labels at the file's; None for one that was left out."""
+    """Images at evaluation size, labels at the file's; None for one that was left out.
 
-    def __init__(self, dataset: SegmentationDataset, transform: Any) -> None:
+    Args:
+        dataset: any split.
+        transform: of images.
+        skipped: where broken images are counted, which are left out; None: one ends the evaluation.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, transform: Any, skipped: SkippedFiles | None = None) -> None:
         self.dataset = dataset
         self.transform = transform
+        self.skipped = skipped
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample | None:
-        sample: Sample | None = self.dataset[index]
-        return sample and replace(sample, image=self.transform(sample.image))
+        if self.skipped is None:
+            return self._read(index)
+        return self.skipped.readable_or_none(self.dataset.name, index, self._read)
+
+    def _read(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        return replace(sample, image=self.transform(sample.image))
 
 
 def evaluation_loader(
@@ -320,11 +367,12 @@ def evaluation_loader(
     rank: int = 0,
     world_size: int = 1,
     timeout: float = 0.0,
+    skipped: SkippedFiles | None = None,
 ) -> DataLoader[list[Batch]]:
     """Every image of every split once, over all ranks; each step yields batches of one dataset and of equal sizes, so
     that nothing is padded.
     """
-    parts = [EvaluationSamples(dataset, pipeline.evaluation()) for dataset, pipeline in datasets]
+    parts = [EvaluationSamples(dataset, pipeline.evaluation(), skipped) for dataset, pipeline in datasets]
     samples: Sequence[Any] | ConcatDataset[Sample | None] = ConcatDataset(parts) if parts else []
     return DataLoader(
         samples,  # type: ignore[arg-type]  # collated: list[Batch]

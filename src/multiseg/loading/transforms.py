@@ -18,6 +18,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from multiseg.datasets.base import StoredImage
 from multiseg.errors import MultisegError
 from multiseg.label_space import IGNORE
 
@@ -97,6 +98,13 @@ class RandomScaleCrop(v2.Transform):
         self.max_class_share = max_class_share
         self.tries = tries
 
+    def forward(self, *inputs: Any) -> Any:
+        """Of an image that is still on disk, only the crop is read."""
+        if not any(isinstance(entry, StoredImage) for entry in inputs):
+            return super().forward(*inputs)
+        params = self.make_params(list(inputs))
+        return tuple(self.transform(entry, params) for entry in inputs)
+
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         labels = next((entry for entry in flat_inputs if isinstance(entry, tv_tensors.Mask)), None)
         height, width = flat_inputs[0].shape[-2:]
@@ -113,12 +121,14 @@ class RandomScaleCrop(v2.Transform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         top, bottom, left, right = params["box"]
         size = params["size"]
-        part = inpt[..., top:bottom, left:right]
+        part = inpt.read(params["box"]) if isinstance(inpt, StoredImage) else inpt[..., top:bottom, left:right]
         if isinstance(inpt, tv_tensors.Mask):
             out = _pad_to(resize_nearest(part, size), self.crop, IGNORE)
             return tv_tensors.wrap(out, like=inpt)
-        out = F.resize(part.as_subclass(Tensor), list(size), antialias=True)
-        return tv_tensors.wrap(_pad_to(out, self.crop, 0), like=inpt)
+        # as decoders leave images, so that torch need not rearrange what it resizes: less than half the time
+        packed = part.as_subclass(Tensor)[None].contiguous(memory_format=torch.channels_last)[0]
+        out = F.resize(packed, list(size), antialias=True)
+        return tv_tensors.Image(_pad_to(out, self.crop, 0))
 
     def _draw(
         self, height: int, width: int, scaled: tuple[int, int]
@@ -181,10 +191,17 @@ def base_factor(height: int, width: int, long_side: int | None) -> float:
 def resize_nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
     """Nearest neighbour by pixel centres, for any integer type (torch's resizes go through float32)."""
     plain = labels.as_subclass(Tensor)
-    for dim, (length, wanted) in enumerate(zip(plain.shape[-2:], size, strict=True)):
+    shrinks = size[0] < plain.shape[-2]
+    # as few columns as can be have to be picked from each row; numpy picks them more than twice as fast as torch
+    for dim in (-2, -1) if shrinks else (-1, -2):
+        length, wanted = plain.shape[dim], size[dim]
         if length != wanted:
             centres = (torch.arange(wanted, dtype=torch.float64) + 0.5) * (length / wanted)
-            plain = plain.index_select(dim - 2, centres.long().clamp_(max=length - 1))
+            places = centres.long().clamp_(max=length - 1)
+            if dim == -2:
+                plain = plain.index_select(-2, places)
+            else:
+                plain = torch.from_numpy(plain.numpy().take(places.numpy(), axis=-1))
     return plain
 
 

@@ -1,7 +1,13 @@
 """What the readers stand on: a reader imports from here, and from no other reader."""
 
 from multiseg.datasets.base.colors import numbered_color
-from multiseg.datasets.base.dataset import DatasetCard, PanopticDataset, SegmentationDataset, UnlabelledDataset
+from multiseg.datasets.base.dataset import (
+    DatasetCard,
+    PanopticDataset,
+    SegmentationDataset,
+    StoredSample,
+    UnlabelledDataset,
+)
 from multiseg.datasets.base.decoding import (
     IMAGE_ENDINGS,
     IMAGE_FORMATS,
@@ -11,6 +17,7 @@ from multiseg.datasets.base.decoding import (
     ImageHeader,
     Source,
     StoredFile,
+    StoredImage,
     image_header,
     image_size,
     pack_color,
@@ -68,6 +75,8 @@ __all__ = [
     "Source",
     "Stamp",
     "StoredFile",
+    "StoredImage",
+    "StoredSample",
     "UnlabelledDataset",
     "all_readers",
     "draw",

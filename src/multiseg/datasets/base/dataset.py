@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import torch
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 
 import multiseg
 from multiseg.batch import Sample, Segments
-from multiseg.datasets.base.decoding import Source, image_size, read_image, read_mask
+from multiseg.datasets.base.decoding import Source, StoredImage, image_size, read_mask
 from multiseg.datasets.base.index import code_of, indexed
 from multiseg.datasets.base.listing import Arrays, Listing, PairTable
 from multiseg.errors import EmptySplitError, MultisegError, did_you_mean
@@ -42,6 +42,16 @@ class DatasetCard:
     license: str
     citation: str
     layout: str
+
+
+class StoredSample(NamedTuple):
+    """A `Sample` whose image has not been decoded yet; the entries are in the order of that class."""
+
+    image: StoredImage
+    labels: tv_tensors.Mask
+    space: LabelSpace
+    key: str
+    segments: Segments | None
 
 
 class SegmentationDataset(Dataset[Sample], ABC):
@@ -233,20 +243,28 @@ class SegmentationDataset(Dataset[Sample], ABC):
         """Labels, and in a panoptic dataset the segments they come from."""
         return self.read_labels(index), None
 
-    def __getitem__(self, index: int) -> Sample:
-        """
+    def stored(self, index: int) -> StoredSample:
+        """A sample whose image is still on disk, for whoever wants but a part of it.
+
         Raises:
-            MultisegError: a file is missing or cannot be decoded, sizes differ, or a raw id is unknown.
+            MultisegError: a file is missing, the mask cannot be decoded, sizes differ, or a raw id is unknown.
         """
-        source = self.image_source(index)
-        image = read_image(source)
+        image = StoredImage(self.image_source(index))
         labels, segments = self.read_truth(index)
         if image.shape[-2:] != labels.shape[-2:]:
             (height, width), (mask_height, mask_width) = image.shape[-2:], labels.shape[-2:]
             mask = f"{self.mask_source(index)} is {mask_width}×{mask_height}"
-            raise MultisegError(f"{mask}, but its image {source.name} is {width}×{height}.")
+            raise MultisegError(f"{mask}, but its image {image.path.name} is {width}×{height}.")
         key = Path(self.pairs[index][0]).with_suffix("").as_posix()
-        return Sample(image, labels, self.label_space, key, segments)
+        return StoredSample(image, labels, self.label_space, key, segments)
+
+    def __getitem__(self, index: int) -> Sample:
+        """
+        Raises:
+            MultisegError: as `stored`, or the image cannot be decoded.
+        """
+        sample = self.stored(index)
+        return Sample(sample.image.read(), *sample[1:])
 
 
 class PanopticDataset(SegmentationDataset):
@@ -294,13 +312,13 @@ class UnlabelledDataset(SegmentationDataset):
         """`IGNORE` at the size of the image, of which only the header is read. Shape: (H, W) int16."""
         return _nothing_labelled(image_size(self.image_source(index)))
 
-    def __getitem__(self, index: int) -> Sample:
+    def stored(self, index: int) -> StoredSample:
         """
         Raises:
-            MultisegError: the image is missing or cannot be decoded.
+            MultisegError: the image is missing or is none.
         """
-        image = read_image(self.image_source(index))
-        return Sample(image, _nothing_labelled(image.shape[-2:]), self.label_space, self.pairs[index][0])
+        image = StoredImage(self.image_source(index))
+        return StoredSample(image, _nothing_labelled(image.shape[-2:]), self.label_space, self.pairs[index][0], None)
 
 
 def _nothing_labelled(size: Sequence[int]) -> tv_tensors.Mask:

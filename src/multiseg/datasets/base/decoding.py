@@ -63,6 +63,9 @@ class StoredFile:
 #: What can be decoded.
 Source = Path | StoredFile
 
+#: Top, bottom, left and right of a part of an image, in pixels, as in `image[..., top:bottom, left:right]`.
+Box = tuple[int, int, int, int]
+
 
 class ColoredMaskError(MultisegError):
     """A mask holds colours where ids are expected."""
@@ -73,6 +76,66 @@ def pack_color(color: tuple[int, int, int]) -> int:
     return int(pack_colors(np.array(color, np.uint8)))
 
 
+class StoredImage:
+    """An image whose pixels are still in its file, so that whoever wants a part of it need not decode all.
+
+    Args:
+        path: of the file, or the file itself out of a shard, of which the header is read.
+
+    Attributes:
+        shape: (3, H, W), turned as the file's EXIF says.
+
+    Raises:
+        MultisegError: the file is missing, is no image, or is absurdly large.
+    """
+
+    def __init__(self, path: Source) -> None:
+        self.path = path
+        with _opened(path) as file:
+            orientation = _orientation(file)
+            size = (file.width, file.height) if orientation in SIDEWAYS else (file.height, file.width)
+            self._turned = orientation != 1
+            self._is_jpeg = file.format in ("JPEG", "MPO")
+        self.shape = torch.Size((3, *size))
+
+    def read(self, box: Box | None = None) -> tv_tensors.Image:
+        """The image as RGB. Sixteen bits a channel become eight; transparency is dropped.
+
+        Args:
+            box: only this part, the same as `image[..., top:bottom, left:right]`. Of a PNG file the rows below it are
+                then not decoded, nor is damage in them noticed.
+
+        Shape: (3, H, W) uint8.
+
+        Raises:
+            MultisegError: the file cannot be decoded.
+        """
+        if not self._is_jpeg:
+            with _opened(self.path) as file:
+                # only where something is to turn: it copies else, too
+                picture = ImageOps.exif_transpose(file) if self._turned else file
+                if box:
+                    top, bottom, left, right = box
+                    _decode_rows(picture, bottom)
+                    picture = picture.crop((left, top, right, bottom))
+                return _pixels(picture)
+        # Two to three times as fast as Pillow. Only for JPEG: torchvision's PNG decoder is hardly faster, decodes every
+        # row, and a damaged file can end the process (torchvision 0.29: "bad adaptive filter value", a segmentation
+        # fault).
+        try:
+            own = self.path
+            source = str(own) if isinstance(own, Path) else torch.frombuffer(bytearray(own.data), dtype=torch.uint8)
+            image = decode_image(source, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+        except RuntimeError:
+            # its own message begins with a path of the machine that torchvision was built on
+            reason = "damaged or truncated JPEG data"
+            raise MultisegError(f"{self.path} cannot be decoded as an image: {reason}") from None
+        if box:
+            top, bottom, left, right = box
+            image = image[:, top:bottom, left:right]
+        return tv_tensors.Image(image)
+
+
 def read_image(path: Source) -> tv_tensors.Image:
     """An image as RGB, turned as its EXIF says. Shape: (3, H, W) uint8.
 
@@ -81,26 +144,28 @@ def read_image(path: Source) -> tv_tensors.Image:
     Raises:
         MultisegError: the file is missing, cannot be decoded, or is absurdly large.
     """
-    with _opened(path) as file:
-        if file.format not in ("JPEG", "MPO"):
-            return _pixels(ImageOps.exif_transpose(file))
-    # Two to three times as fast as Pillow. Only for JPEG: torchvision's PNG decoder is no faster, and a damaged file
-    # can end the process (seen with torchvision 0.29: "bad adaptive filter value", then a segmentation fault).
-    try:
-        source = str(path) if isinstance(path, Path) else torch.frombuffer(bytearray(path.data), dtype=torch.uint8)
-        return tv_tensors.Image(decode_image(source, mode=ImageReadMode.RGB, apply_exif_orientation=True))
-    except RuntimeError:
-        # its own message begins with a path of the machine that torchvision was built on
-        raise MultisegError(f"{path} cannot be decoded as an image: damaged or truncated JPEG data") from None
+    return StoredImage(path).read()
 
 
-def _pixels(file: Image.Image) -> tv_tensors.Image:
-    if file.mode in ("I", "F"):
+def _decode_rows(picture: Image.Image, number: int) -> None:
+    """Leaves out all rows of a PNG file but the first ones: they come from top to bottom, and Pillow's decoder is done
+    where its tile ends.
+    """
+    if not isinstance(picture, ImageFile.ImageFile) or picture.format != "PNG" or len(picture.tile) != 1:
+        return
+    if not picture.info.get("interlace"):
+        codec, _, *rest = picture.tile[0]
+        picture.tile = [(codec, (0, 0, picture.width, number), *rest)]  # type: ignore[list-item]  # its own is private
+
+
+def _pixels(picture: Image.Image) -> tv_tensors.Image:
+    if picture.mode in ("I", "F"):
         raise ValueError("it has 32 bits a pixel, expected 8 or 16 a channel")
-    if file.mode.startswith("I;16"):
-        file = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    rgb = picture if picture.mode == "RGB" else picture.convert("RGB")  # where nothing is to convert, it copies
     # like torchvision's JPEG decoder, channels last in memory
-    return tv_tensors.Image(torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1))
+    return tv_tensors.Image(torch.from_numpy(np.array(rgb)).permute(2, 0, 1))
 
 
 def read_mask(path: Source, as_colors: bool) -> NDArray[Any]:
