@@ -146,6 +146,7 @@ def runs_on_two(data_roots: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 def test_two_processes_train_like_one(
     plan: str, data_roots: dict[str, Path], runs_on_two: Path, tmp_path: Path
@@ -187,6 +188,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_gradients_are_synchronised_once_an_update(train_arguments: list[str], tmp_path: Path) -> None:
     script, counts = tmp_path / "counting.py", tmp_path / "counts"
     script.write_text(COUNTING)

@@ -220,6 +220,7 @@ def test_resuming_ends_the_same(
     assert (tmp_path / "cut" / "log.csv").read_text() == (words_run / "log.csv").read_text()
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(data_roots: dict[str, Path], tmp_path: Path) -> None:
     """Each has other images, other datasets, other numbers of segments; the losses' normalisers are of all."""
     arguments = [*small(data_roots), "--method.prompt_length", "2", "--steps", "1", "--trainer.val_every", "1"]
