@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import lightning
@@ -28,7 +29,7 @@ class Interruption(Callback):
         val_every: steps between validations.
     """
 
-    def __init__(self, save: Any, val_every: int) -> None:
+    def __init__(self, save: Callable[[lightning.Trainer], None], val_every: int) -> None:
         self.save = save
         self.val_every = val_every
         self.asked = 0  # the number of the signal
