@@ -196,11 +196,17 @@ def _plot(points: list[Point], path: Path) -> None:
             held = [(point.step_bytes + point.model_bytes) / 1e6 for point in own]
             memory_panel.plot(numbers, held, "o-", label=method)
         for panel in (time_panel, memory_panel):
-            panel.set_xscale("log")
-            panel.set_yscale("log")
+            panel.set_xscale("log", base=2 if growing == "datasets" else 10)
+            panel.xaxis.set_major_formatter("{x:,.0f}")
+            if growing == "datasets":  # little grows here, and from zero one sees that
+                panel.set_ylim(bottom=0)
+            else:
+                panel.set_yscale("log")
+                panel.yaxis.set_major_formatter("{x:,g}")
             panel.grid(alpha=0.3)
         memory_panel.set_xlabel(label)
         time_panel.set_ylabel("step, seconds")
         memory_panel.set_ylabel("step and model, MB")
-    panels[0][0].legend()
+    lines, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     figure.savefig(path, metadata={"Date": None})
