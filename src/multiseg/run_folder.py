@@ -72,13 +72,17 @@ class RunFolder:
         return self.path / "model" / "model.json"
 
     def create(self) -> None:
-        """
+        """Makes the folder; of a run that was killed, what it had written by halves is deleted.
+
         Raises:
             MultisegError: the folder cannot be made or written to.
         """
         try:
             for folder in (self.last_checkpoint.parent, self.model_path.parent):
                 folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.last_checkpoint.parent, self.model_path.parent):
+                for path in folder.glob("*.partial"):
+                    path.unlink()
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
