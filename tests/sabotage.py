@@ -185,5 +185,6 @@ class Block:
 
     def __call__(self) -> None:
         for path in self.paths:
-            path.unlink()
-            os.mkfifo(path)
+            pipe = path.with_suffix(".pipe")
+            os.mkfifo(pipe)
+            pipe.replace(path)  # at once: nobody finds that it does not exist

@@ -31,6 +31,7 @@ class Checkpoints(Callback):
 
     Attributes:
         validation_due: whether the checkpoint that was loaded is from before a validation.
+        validated: whether there was a validation since.
     """
 
     def __init__(self, run: RunFolder, val_every: int, every: int | None) -> None:
@@ -39,6 +40,7 @@ class Checkpoints(Callback):
         self.every = every
         self.best: float | None = None
         self.validation_due = False
+        self.validated = False
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
         if self.validation_due:
@@ -58,6 +60,7 @@ class Checkpoints(Callback):
             self.save(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
+        self.validated = True
         if trainer.state.fn != "fit":
             return
         self.validation_due = False

@@ -227,10 +227,11 @@ def _fit(
             compile_network(module)
     started = time.monotonic()
     trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
-    # resumed after the last step, when only what follows was missing
-    if method.taxonomies and not method.matrices:
+    checkpoints = next(own for own in trainer.callbacks if isinstance(own, Checkpoints))  # type: ignore[attr-defined]
+    if data.val_sets and not checkpoints.validated:
+        # resumed after the last step, when only what follows was missing
         trainer.validate(method, data, verbose=False)
-        _keep_if_best(trainer, run, method)
+        _keep_if_best(checkpoints, run, float(trainer.callback_metrics[str(method.best_by)]))
     results = method.results()
     if trainer.is_global_zero:
         scores = {name: result.to_json() for name, result in results.items()}
@@ -260,10 +261,8 @@ def _resume_logs(trainer: lightning.Trainer, step: int) -> None:
         board.log_metrics(values, step - 1)
 
 
-def _keep_if_best(trainer: lightning.Trainer, run: RunFolder, method: SegmentationMethod) -> None:
+def _keep_if_best(checkpoints: Checkpoints, run: RunFolder, score: float) -> None:
     """After a validation that was left over: last.ckpt, from before it, may be what best.ckpt would be."""
-    checkpoints = next(own for own in trainer.callbacks if isinstance(own, Checkpoints))  # type: ignore[attr-defined]
-    score = float(trainer.callback_metrics[str(method.best_by)])
     if is_first_process() and checkpoints.validation_due and checkpoints.improves(score):
         partial = run.best_checkpoint.with_name("best.ckpt.partial")
         shutil.copyfile(run.last_checkpoint, partial)
