@@ -4,6 +4,7 @@ wrongly asked for.
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,20 @@ def test_what_learns_no_classes_is_judged_on_held_out_images(name: str, finished
     scores = [entry[JUDGED_BY[name]] for entry in metrics["proxy"].values()]
     assert float(judged[-1][f"val/{JUDGED_BY[name]}"]) == pytest.approx(sum(scores) / 2, rel=1e-3, abs=1e-6)
     assert (run / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.parametrize("name", ["moco", "jigsaw"])
+def test_a_run_that_lost_only_its_end_is_finished_by_resuming(
+    name: str, finished_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_runs[name], run)
+    (run / "metrics.json").unlink()
+    shutil.rmtree(run / "model")
+    assert run_command("train", "--run", run, "--resume", "--quiet") == 0
+    scores = [json.loads((folder / "metrics.json").read_text()) for folder in (finished_runs[name], run)]
+    assert all(entry.pop("seconds") >= 0 for entry in scores) and scores[0] == scores[1]
+    assert ("proxy" in scores[0]) == (name == "jigsaw")
 
 
 @pytest.mark.parametrize("name", PROXIES)
