@@ -282,6 +282,11 @@ def test_a_resumed_run_must_find_the_same_images(
     assert "the dataset 'town' has 10 images now, and had 9" in error_of(capsys)
 
 
+def test_what_was_never_started_is_not_resumed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--run", str(run), "--resume"]) == 2
+    assert f"{run} holds no run" in error_of(capsys) and not run.exists()
+
+
 def test_a_resumed_run_may_use_the_machine_otherwise(
     run: Path, whole: Path, data_roots: dict[str, Path], at_step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

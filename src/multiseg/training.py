@@ -350,6 +350,8 @@ def _resolve(config: Config, run: RunFolder, resume: bool) -> Config:
     to the machine.
     """
     if not (resume and run.config_path.is_file()):
+        if resume and not config:
+            raise MultisegError(f"{run.path} holds no run: there is nothing to resume, and no recipe to start one by.")
         return with_absolute_roots(resolve(config))
     saved = run.read_config()
     wanted = with_absolute_roots(resolve(merge(saved, config)))
