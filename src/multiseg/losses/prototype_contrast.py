@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multiseg.losses.base import LossSum, Prototypes, contrast, log_partition, pixel_list
+from multiseg.losses.base import LossSum, Prototypes, coded_contrast, contrast, log_partition, pixel_list
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,11 @@ def prototype_contrast(
     y = labels.flatten()
     takes_part = (y != ignore) & prototypes.known[y.clamp(min=0)]
     y = y.where(takes_part, 0)
-    targets = _Targets(f.detach(), y, prototypes, coding)
-    losses = contrast(f, targets, prototypes.entries, prototypes.valid, temperature)
+    codes = _Codes(f.detach(), y, prototypes, coding)
+    if prototypes.entries is prototypes.classes:
+        losses = coded_contrast(f, codes, prototypes.classes, prototypes.valid, temperature)
+    else:
+        losses = contrast(f, codes.means, prototypes.entries, prototypes.valid, temperature)
     weights = takes_part.to(losses.dtype)
     if shares is not None:
         weights = weights * shares.to(losses.dtype).repeat_interleave(labels[0].numel())
@@ -95,8 +98,8 @@ def confident_classes(embeddings: Tensor, prototypes: Prototypes, temperature: f
     return chosen.view(len(embeddings), *embeddings.shape[2:])
 
 
-class _Targets:
-    """The prototype of each pixel's class, or the mean of prototypes that is its code, some pixels at a time.
+class _Codes:
+    """The class of each pixel, or the classes of its code, with their weights; some pixels at a time.
 
     Args:
         f: (N, D).
@@ -112,24 +115,30 @@ class _Targets:
             present, self.place = torch.unique(y, return_inverse=True)
             self.of_class = _highest(prototypes.classes[present], prototypes, self.count, present)[1]
 
-    def __call__(self, rows: slice, logits: Tensor) -> Tensor:
-        """Shape: (n, M) to (n, D)."""
+    def __call__(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape: (n, M) to (n, C) classes and (n, C) weights."""
         y, (classes, known, entries, _) = self.y[rows], self.prototypes
+        own_class = y[:, None]
         if self.coding is None or self.count < 1:
-            return classes.index_select(0, y)
+            return own_class, classes.new_ones(own_class.shape)
         if self.of_class is not None:
             others = self.of_class[self.place[rows]]
         elif entries is classes:
-            others = logits.scatter_(1, y[:, None], -torch.inf).topk(self.count, 1).indices
+            kept = logits.gather(1, own_class)
+            others = logits.scatter_(1, own_class, -torch.inf).topk(self.count, 1).indices
+            logits.scatter_(1, own_class, kept)
         else:
             others = _highest(self.f[rows], self.prototypes, self.count, y)[1]
-        found = known[others] & (others != y[:, None])  # not so many where few are known
+        found = known[others] & (others != own_class)  # not so many where few are known
         number = found.sum(1, keepdim=True)
         weights = found * ((1 - self.coding.alpha) / number.clamp(min=1))
         own = torch.where(number > 0, self.coding.alpha, 1.0)
-        index = torch.cat([y[:, None], others], 1)
-        weights = torch.cat([own, weights], 1).to(classes.dtype)
-        return F.embedding_bag(index, classes, per_sample_weights=weights, mode="sum")
+        return torch.cat([own_class, others], 1), torch.cat([own, weights], 1).to(classes.dtype)
+
+    def means(self, rows: slice, logits: Tensor) -> Tensor:
+        """The code's mean of prototypes. Shape: (n, M) to (n, D)."""
+        index, weights = self(rows, logits)
+        return F.embedding_bag(index, self.prototypes.classes, per_sample_weights=weights, mode="sum")
 
 
 def _highest(f: Tensor, prototypes: Prototypes, count: int, other_than: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from multiseg.losses.base.class_means import ClassMeans, class_means, merge_mean
 from multiseg.losses.base.focal import ALPHA, GAMMA, FocalTerms, focal_terms
 from multiseg.losses.base.loss_sum import LossSum
 from multiseg.losses.base.mask_targets import MaskTargets
-from multiseg.losses.base.partition import contrast, log_partition
+from multiseg.losses.base.partition import coded_contrast, contrast, log_partition
 from multiseg.losses.base.prototypes import Prototypes
 from multiseg.losses.base.triplets import Triplets
 
@@ -18,6 +18,7 @@ __all__ = [
     "Prototypes",
     "Triplets",
     "class_means",
+    "coded_contrast",
     "contrast",
     "focal_terms",
     "log_partition",

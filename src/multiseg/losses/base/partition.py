@@ -36,7 +36,7 @@ def log_partition(queries: Tensor, keys: Tensor, valid: Tensor, temperature: flo
     Returns:
         (N,) or (B, N) float32. Where no key is valid the value means nothing.
     """
-    result: Tensor = _Contrast.apply(queries, None, keys, valid, temperature)
+    result: Tensor = _Contrast.apply(queries, None, None, keys, valid, temperature)
     return result
 
 
@@ -60,14 +60,44 @@ def contrast(queries: Tensor, targets: Targets, keys: Tensor, valid: Tensor, tem
     Returns:
         (N,) or (B, N) float32.
     """
-    result: Tensor = _Contrast.apply(queries, targets, keys, valid, temperature)
+    result: Tensor = _Contrast.apply(queries, targets, None, keys, valid, temperature)
+    return result
+
+
+#: Which keys the queries at some places are pulled to, and by what weights: (n, C) int64 and (n, C). Told as `Targets`,
+#: but it must leave the similarities as they were.
+Code = Callable[[slice, Tensor], tuple[Tensor, Tensor]]
+
+
+def coded_contrast(queries: Tensor, code: Code, keys: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """`log Σ_j exp(f_i · k_j / τ) - Σ_c w_ic f_i · k_ic / τ`: `contrast` with means of the keys themselves as targets.
+
+    Their similarities are there already, and so are they in the gradient, `1/τ Σ_j (softmax_j - w_ij) k_j`.
+
+    Args:
+        queries: (N, D), see there.
+        code: which keys, and w.
+        keys: (M, D).
+        valid: (M,) bool.
+        temperature: τ.
+
+    Returns:
+        (N,) float32.
+    """
+    result: Tensor = _Contrast.apply(queries, None, code, keys, valid, temperature)
     return result
 
 
 class _Contrast(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, targets: Targets | None, keys: Tensor, valid: Tensor, temperature: float
+        ctx: Any,
+        queries: Tensor,
+        targets: Targets | None,
+        code: Code | None,
+        keys: Tensor,
+        valid: Tensor,
+        temperature: float,
     ) -> Tensor:
         wide = torch.float64 if queries.dtype == torch.float64 else torch.float32
         scale, device = 1 / temperature, queries.device
@@ -84,7 +114,11 @@ class _Contrast(torch.autograd.Function):
                 highest = logits.amax(-1)
                 shares = logits.softmax(-1)
                 losses = highest - shares.amax(-1).log()  # the highest share is 1 over the sum of exp(logit - highest)
-                if targets is not None:
+                if code is not None:
+                    index, weights = code(block, logits[0])
+                    losses -= (logits[0].gather(-1, index) * weights).sum(-1)
+                    shares[0].scatter_add_(-1, index, -weights.to(wide))
+                elif targets is not None:
                     to = _batch(targets(block, logits.view(*queries.shape[:-2], *logits.shape[1:])).to(wide))
                     losses -= (own * to).sum(-1) * scale
                 _batch(out[..., None])[:, block, 0] = losses
@@ -96,9 +130,9 @@ class _Contrast(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         (pulled,) = ctx.saved_tensors
-        return pulled * grads[0][..., None], None, None, None, None
+        return pulled * grads[0][..., None], None, None, None, None, None
 
 
 def _batch(matrices: Tensor) -> Tensor:
