@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# two test processes keep two cores busy; more than four only cost memory
-PYTEST ?= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Two test processes keep two cores busy; more than four only cost memory. In their own order files of few and long
+# tests do not all come last, when there is nothing left for the other process.
+PYTEST ?= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format-check lint types format docs docs-serve clean
