@@ -96,7 +96,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     )
 
 
-@pytest.mark.parametrize("step", [3, 4, 6])
+@pytest.mark.parametrize("step", [3, pytest.param(4, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)])
 def test_resuming_at_any_step_ends_the_same(
     finished_run: Path, train_arguments: list[str], tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
+@pytest.mark.slow
 def test_norms_of_their_own_and_alternation_beat_shared_norms(roots: dict[str, Path], tmp_path: Path) -> None:
     """As many images an update in mixed batches as in a turn, and as many updates: Table 3 in small."""
     network = [

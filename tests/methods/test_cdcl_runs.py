@@ -58,7 +58,7 @@ def test_a_step_is_a_cycle_and_the_log_tells_of_all_its_turns(finished_run: Path
 
 
 @pytest.mark.parametrize("plan", [[], ["--data.plan.interval", "3"]], ids=["cycles", "interval 3"])
-@pytest.mark.parametrize("batch", [5, 6])
+@pytest.mark.parametrize("batch", [5, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_run_cut_off_in_a_cycle_resumes_to_the_same_weights(
     plan: list[str], batch: int, train_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
