@@ -158,30 +158,26 @@ class OutOfMemory:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
 
-class Truncate:
-    """Cuts off nearly all of files.
-
+class _OnFiles:
+    """
     Args:
         paths: the files.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
+
+
+class Truncate(_OnFiles):
+    """Cuts off nearly all of files."""
 
     def __call__(self) -> None:
         for path in self.paths:
             os.truncate(path, path.stat().st_size // 20)
 
 
-class Block:
-    """Reading files takes for ever, as from a network disk that is gone.
-
-    Args:
-        paths: the files.
-    """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
+class Block(_OnFiles):
+    """Reading files takes for ever, as from a network disk that is gone."""
 
     def __call__(self) -> None:
         for path in self.paths:

@@ -115,7 +115,7 @@ def test_the_checkpoint_before_takes_the_place_of_a_broken_one(
         last.write_bytes(content)
     else:
         os.replace(last, previous)
-    assert newest_checkpoint(RunFolder(run)) == previous
+    assert newest_checkpoint(RunFolder(run)) == (previous, 3)
     said = capsys.readouterr().err
     assert ("last.ckpt is broken" in said and "previous.ckpt" in said) != (broken == "about to be replaced")
     # a broken one never takes the place of a good one

@@ -86,9 +86,7 @@ class Checkpoints(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, CsvLog):
                     logger.log_metrics(values, trainer.global_step - 1)
-                    logger.save()
-                else:
-                    logger.save()  # event files are otherwise written every two minutes
+                logger.save()  # event files are otherwise written every two minutes
         trainer.save_checkpoint(self.run.last_checkpoint)
 
     def state_dict(self) -> dict[str, Any]:

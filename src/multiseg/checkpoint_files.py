@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from multiseg.console import say
 from multiseg.errors import MultisegError
-from multiseg.run_folder import RunFolder, first_line
+from multiseg.run_folder import RunFolder, first_line, read_checkpoint, replacing
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -37,25 +37,32 @@ class CheckpointFiles(TorchCheckpointIO):
             OSError: the disk is full or refuses; what was there before is still there.
         """
         path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except Exception:
-            partial.unlink(missing_ok=True)
-            raise
-        if path == self.run.last_checkpoint:
-            if path.is_file() and not self.last_is_broken:
-                os.replace(path, self.run.previous_checkpoint)
-            self.last_is_broken = False
-        os.replace(partial, path)
+            if path == self.run.last_checkpoint:
+                if path.is_file() and not self.last_is_broken:
+                    os.replace(path, self.run.previous_checkpoint)
+                self.last_is_broken = False
         _sync_folder(path.parent)
 
 
-def newest_checkpoint(run: RunFolder) -> Path | None:
+class Found(NamedTuple):
+    """A checkpoint that can be read.
+
+    Args:
+        path: of the file.
+        step: updates before it.
+    """
+
+    path: Path
+    step: int
+
+
+def newest_checkpoint(run: RunFolder) -> Found | None:
     """What a run can go on from: last.ckpt, or where that is broken or was just about to be replaced, the one before.
     None where a run has no checkpoint yet.
 
@@ -66,26 +73,33 @@ def newest_checkpoint(run: RunFolder) -> Path | None:
     for path in (run.last_checkpoint, run.previous_checkpoint, run.best_checkpoint):
         if not path.is_file():
             continue
-        if (fault := _fault(path)) is None:
-            if faults:
-                say(f"{'; '.join(faults)}: going on from {path.name}, which is older.")
-            return path
-        faults.append(f"{path} is broken ({fault})")
+        try:
+            step = _whole(path)["global_step"]
+        except MultisegError as error:
+            faults.append(str(error).removesuffix("."))
+            continue
+        if faults:
+            say(f"{'; '.join(faults)}: going on from {path.name}, which is older.")
+        return Found(path, step)
     if faults:
         raise MultisegError(f"no checkpoint can be read: {'; '.join(faults)}.")
     return None
 
 
-def _fault(path: Path) -> str | None:
-    """What is wrong with a file, every byte of it looked at; None for nothing. No code in it is run."""
+def _whole(path: Path) -> dict[str, Any]:
+    """As `read_checkpoint`, every byte of the file looked at.
+
+    Raises:
+        MultisegError: it is broken.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            if (entry := archive.testzip()) is not None:
-                return f"{entry} is damaged"
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            damaged = archive.testzip()
     except Exception as error:
-        return first_line(error).removesuffix(".")
-    return None if "state_dict" in checkpoint and "loops" in checkpoint else "no checkpoint of a run"
+        raise MultisegError(f"the checkpoint {path} is broken: {first_line(error)}") from None
+    if damaged is not None:
+        raise MultisegError(f"the checkpoint {path} is broken: {damaged} is damaged.")
+    return read_checkpoint(path)
 
 
 def _sync_folder(folder: Path) -> None:

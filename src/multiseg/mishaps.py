@@ -36,10 +36,9 @@ def told_in_one_line(run: RunFolder, trainer: lightning.Trainer) -> Iterator[Non
     except MultisegError as error:
         raise MultisegError(f"{error}{_kept(run)}") from None
     except Interrupted as interruption:
-        message = f"to go on: multiseg train --run {run.path} --resume" if trainer.is_global_zero else ""
-        raise Interrupted(interruption.number, message) from None
+        raise Interrupted(interruption.number, _go_on(run) if trainer.is_global_zero else "") from None
     except SystemExit:  # Lightning's answer to a second Ctrl-C
-        raise Interrupted(signal.SIGINT, f"to go on: multiseg train --run {run.path} --resume") from None
+        raise Interrupted(signal.SIGINT, _go_on(run)) from None
     except (OSError, RuntimeError, MemoryError) as error:
         told = explanation(error, run, validating=bool(trainer.validating))
         if told is None:
@@ -133,4 +132,8 @@ def _kept(run: RunFolder) -> str:
     """What is not lost. Empty where there is no checkpoint yet."""
     if not run.last_checkpoint.is_file() and not run.previous_checkpoint.is_file():
         return ""
-    return f"\nNothing before the last checkpoint is lost; to go on: multiseg train --run {run.path} --resume"
+    return f"\nNothing before the last checkpoint is lost; {_go_on(run)}"
+
+
+def _go_on(run: RunFolder) -> str:
+    return f"to go on: multiseg train --run {run.path} --resume"

@@ -13,7 +13,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -161,15 +162,24 @@ def _check_metrics(metrics: Any, path: Path) -> None:
                 raise MultisegError(f"{path}: datasets.{name}.PQ is incomplete.") from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: a reader, or a crash, finds the old text or the new, never a part."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside another that takes its place at the end: a reader, or a crash, finds the old or the new, never a
+    part. After an error the old one stays.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        yield partial
         os.replace(partial, path)
-    except OSError:
+    except Exception:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically; see `replacing`."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -198,13 +208,8 @@ def save_model(
         precision: in which it was trained, as Lightning names it.
     """
     state = {name: tensor.contiguous() for name, tensor in method.trained_state().items()}
-    partial = run.weights_path.with_name("model.safetensors.partial")
-    try:
+    with replacing(run.weights_path) as partial:
         save_file(state, partial)
-        os.replace(partial, run.weights_path)
-    except Exception:
-        partial.unlink(missing_ok=True)
-        raise
     description = {
         "format": MODEL_FORMAT,
         "multiseg": multiseg.__version__,

@@ -30,7 +30,7 @@ from multiseg.callbacks import (
     SkippedFilesLog,
     StepSeeds,
 )
-from multiseg.checkpoint_files import CheckpointFiles, newest_checkpoint
+from multiseg.checkpoint_files import CheckpointFiles, Found, newest_checkpoint
 from multiseg.configuration import Config, merge, with_absolute_roots
 from multiseg.console import is_terminal, say
 from multiseg.datasets import SegmentationDataset, all_readers
@@ -47,7 +47,7 @@ from multiseg.mishaps import told_in_one_line, warn_of_little_space
 from multiseg.networks.dataset_norm import compile_network
 from multiseg.networks.synchronized_norm import synchronize_norms
 from multiseg.precision import fast_bfloat16
-from multiseg.run_folder import InputSize, RunFolder, read_checkpoint, save_model, without_weights
+from multiseg.run_folder import InputSize, RunFolder, replacing, save_model, without_weights
 from multiseg.taxonomy.relations import Relation, other_datasets
 from multiseg.weights import read_weights
 
@@ -79,7 +79,7 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
     """
     with all_or_none() as start:
         experiment, trainer, run, resolved, checkpoint = _prepare(config, path, resume, quiet)
-        start.step = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
+        start.step = checkpoint.step if checkpoint else 0
     with told_in_one_line(run, trainer):
         _fit(experiment, trainer, run, resolved, checkpoint)
     return run
@@ -87,7 +87,7 @@ def train(config: Config, path: Path | None = None, resume: bool = False, quiet:
 
 def _prepare(
     config: Config, path: Path | None, resume: bool, quiet: bool
-) -> tuple[Experiment, lightning.Trainer, RunFolder, Config, Path | None]:
+) -> tuple[Experiment, lightning.Trainer, RunFolder, Config, Found | None]:
     """Everything that can fail before anything is trained; see `train`."""
     path = _run_path(config, path, resume)
     run = RunFolder(path)
@@ -212,11 +212,11 @@ def _rehearse(experiment: Experiment, trainer: lightning.Trainer) -> None:
 
 
 def _fit(
-    experiment: Experiment, trainer: lightning.Trainer, run: RunFolder, config: Config, checkpoint: Path | None
+    experiment: Experiment, trainer: lightning.Trainer, run: RunFolder, config: Config, checkpoint: Found | None
 ) -> None:
     settings, method, data = experiment.trainer, experiment.method, experiment.data
     if checkpoint:
-        _resume_logs(trainer, read_checkpoint(checkpoint)["global_step"])
+        _resume_logs(trainer, checkpoint.step)
     if trainer.world_size > 1:
         # torch's own is faster, but knows accelerators only
         on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
@@ -226,7 +226,7 @@ def _fit(
         for module in method.compilable:
             compile_network(module)
     started = time.monotonic()
-    trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(method, data, ckpt_path=checkpoint and checkpoint.path, weights_only=True)
     checkpoints = next(own for own in trainer.callbacks if isinstance(own, Checkpoints))  # type: ignore[attr-defined]
     if data.val_sets and not checkpoints.validated:
         # resumed after the last step, when only what follows was missing
@@ -264,13 +264,12 @@ def _resume_logs(trainer: lightning.Trainer, step: int) -> None:
 def _keep_if_best(checkpoints: Checkpoints, run: RunFolder, score: float) -> None:
     """After a validation that was left over: last.ckpt, from before it, may be what best.ckpt would be."""
     if is_first_process() and checkpoints.validation_due and checkpoints.improves(score):
-        partial = run.best_checkpoint.with_name("best.ckpt.partial")
-        shutil.copyfile(run.last_checkpoint, partial)
-        os.replace(partial, run.best_checkpoint)
+        with replacing(run.best_checkpoint) as partial:
+            shutil.copyfile(run.last_checkpoint, partial)
 
 
 def _make_trainer(
-    settings: TrainerSettings, run: RunFolder, quiet: bool, accumulate: int, checkpoint: Path | None
+    settings: TrainerSettings, run: RunFolder, quiet: bool, accumulate: int, checkpoint: Found | None
 ) -> lightning.Trainer:
     logging.getLogger("lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it says what we say, and advertises
@@ -289,10 +288,10 @@ def _make_trainer(
     # buffers are equal everywhere: norms are synchronised. A process without validation images must not wait for one
     strategy = DDPStrategy(broadcast_buffers=False) if many else settings.strategy
     # of what was trained after the checkpoint, and will be again, nothing is shown
-    purged = {"purge_step": read_checkpoint(checkpoint)["global_step"] - 1} if checkpoint else {}
+    purged: dict[str, Any] = {"purge_step": checkpoint.step - 1} if checkpoint else {}
     events = TensorBoardLogger(run.path, name="", version="", **purged)
     files = CheckpointFiles(run)
-    files.last_is_broken = checkpoint is not None and checkpoint != run.last_checkpoint
+    files.last_is_broken = checkpoint is not None and checkpoint.path != run.last_checkpoint
     checkpoints = Checkpoints(run, every, settings.checkpoint_every)
     try:
         return lightning.Trainer(
@@ -370,10 +369,10 @@ def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]
     return [] if old == new else [(key, old, new)]
 
 
-def _refuse_finished(run: RunFolder, checkpoint: Path, settings: TrainerSettings) -> None:
-    step = read_checkpoint(checkpoint)["global_step"]
+def _refuse_finished(run: RunFolder, checkpoint: Found, settings: TrainerSettings) -> None:
+    path, step = checkpoint
     if step >= settings.steps and run.metrics_path.is_file():
-        raise MultisegError(f"{checkpoint} is at step {step} of {settings.steps}: the run is finished.")
+        raise MultisegError(f"{path} is at step {step} of {settings.steps}: the run is finished.")
 
 
 def is_first_process() -> bool:

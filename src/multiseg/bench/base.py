@@ -14,7 +14,8 @@ import pkgutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from inspect import signature
@@ -306,6 +307,19 @@ def _installed_and_equal(comparison: Comparison) -> list[str]:
 def _timing(seconds: Sequence[float]) -> Timing:
     low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
     return Timing(median, low, high)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes in one thread inside, as in a loading worker."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def names() -> list[str]:

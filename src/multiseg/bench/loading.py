@@ -19,7 +19,7 @@ from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-from multiseg.bench.base import Comparison
+from multiseg.bench.base import Comparison, one_thread
 from multiseg.datasets.base import StoredImage, read_mask
 from multiseg.label_space import IGNORE, LabelClass, LabelSpace
 from multiseg.loading.transforms import Pipeline, seeded
@@ -69,16 +69,12 @@ def _comparison(name: str, size: tuple[int, int], ending: str, folder: Path) -> 
 def _over_scales(pipeline_at: Callable[[float], Load], files: tuple[Path, Path]) -> list[Pair]:
     """A load at each scale in one thread, as in a loading worker; the crops of every turn are the same."""
     pipelines = _built(pipeline_at)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        pairs = []
+    pairs = []
+    with one_thread():
         for seed, load in enumerate(pipelines):
             with seeded(seed):
                 pairs.append(load(*files))
-        return pairs
-    finally:
-        torch.set_num_threads(threads)
+    return pairs
 
 
 @cache

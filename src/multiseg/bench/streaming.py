@@ -6,15 +6,14 @@ import atexit
 import importlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from multiseg.batch import Sample
-from multiseg.bench.base import Comparison
+from multiseg.bench.base import Comparison, one_thread
 from multiseg.datasets import SegmentationDataset, find_reader
 from multiseg.packing import pack
 
@@ -46,30 +45,20 @@ def _comparison(folder: Path, size: tuple[int, int], images: int, read: int, sha
         return _read(opened[0], order)
 
     what = f"{read} of {images} samples {size[1]}×{size[0]} (jpg, png) in random order, one thread"
-    return Comparison(f"streaming_{size[1]}", what, lambda: _read(plain, order), {_PEER: packed}, _equal, repeats=7)
+    return Comparison(
+        f"streaming_{size[1]}", what, lambda: _read(plain, order), {_PEER: packed}, list.__eq__, repeats=7
+    )
 
 
 def _read(dataset: SegmentationDataset, order: Sequence[int]) -> list[tuple[str, int]]:
     """Keys of the samples, and a sum over their images and labels."""
-    return _in_one_thread(lambda: [_summary(dataset[index]) for index in order])
+    with one_thread():
+        return [_summary(dataset[index]) for index in order]
 
 
 def _summary(sample: Sample) -> tuple[str, int]:
     # a few pixels: the sum over all of them would take longer than to decode a small image
     return sample.key, int(sample.image[:, ::16, ::16].sum()) * 31 + int(sample.labels[::16, ::16].sum())
-
-
-def _in_one_thread(work: Callable[[], list[tuple[str, int]]]) -> list[tuple[str, int]]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a loading worker
-    try:
-        return work()
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _equal(ours: list[tuple[str, int]], theirs: list[tuple[str, int]]) -> bool:
-    return ours == theirs
 
 
 def _write(root: Path, size: tuple[int, int], images: int) -> SegmentationDataset:
