@@ -470,7 +470,10 @@ def _recipes(given: argparse.Namespace) -> int:
     if given.what == "show":
         if given.name is None:
             raise MultisegError("which recipe? `multiseg recipes list` lists them.")
-        path = shipped_scripts().get(given.name) or find_recipe(given.name)
+        shown = shipped_recipes() | shipped_scripts()
+        if given.name not in shown and not Path(given.name).exists():
+            raise MultisegError(f"no recipe '{given.name}'; {did_you_mean(given.name, shown)}")
+        path = shown.get(given.name) or find_recipe(given.name)
         print(path.read_text(encoding="utf-8"), end="")
         return 0
     purposes = {name: recipe_purpose(path) for name, path in shipped_recipes().items()}

@@ -269,6 +269,7 @@ def explain(message: str) -> str:
         return f"{key}: there is no module '{match[1]}' for the class path '{class_path}'."
     if match := re.search(r"Expected an? (.+?)\. Got value: (.+)", message):
         wanted = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", match[1])
+        wanted = re.sub(r"Literal\[(.+?)\]", r"one of \1", wanted)
         return f"{key} must be {wanted}, not '{match[2].strip()[:80]}'."
     if match := re.search(r"[Kk]ey \"([^\"]+)\" is required|\"([^\"]+)\" is required", message):
         return f"{key}: '{match[1] or match[2]}' is missing."
