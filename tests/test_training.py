@@ -232,7 +232,10 @@ ERRORS = {
     ),
     "missing module": (["multi_head", "--method.class_path", "multiseg.methods.nope.X"], "nope"),
     "wrong type": (["multi_head", "--steps", "many"], "trainer.steps must be int, not 'many'"),
-    "wrong choice": (["multi_head", "--init.part", "head"], "init.part must be one of 'backbone', 'network', not 'head'"),
+    "wrong choice": (
+        ["multi_head", "--init.part", "head"],
+        "init.part must be one of 'backbone', 'network', not 'head'",
+    ),
     "impossible value": (["multi_head", "--steps", "0"], "trainer.steps must be at least 1, not 0"),
     "missing weights": (["multi_head", "--init.weights", "nowhere.ckpt"], "nowhere.ckpt"),
     "unknown backbone": (["multi_head", "--method.network.backbone.name", "resnet19"], "resnet19"),

@@ -41,10 +41,11 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
 def test_markdown_has_a_row_a_peer():
     lines = markdown([result(images=5)], machine()).splitlines()
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    assert "| `job`: some work | theirs | 500.00 | 250.00 (20/s) | 2.00× | 1.5× reached |" in lines
+    assert "| 1. `job` | theirs | 500.00 | 250.00 (20/s) | 2.00× | 1.5× reached |" in lines
     assert "|  | also | 250.00 | 250.00 (20/s) | 1.00× |  |" in lines
     assert "|  | absent | not installed | 250.00 (20/s) |  |  |" in lines
-    assert lines[-1].startswith("Medians of 7 turns. a processor, 2 cores, 1 threads;")
+    assert lines[-3].startswith("Medians of 7 turns. a processor, 2 cores, 1 threads;")
+    assert lines[-1] == "1. some work"
 
 
 def test_the_share_of_a_known_peak_is_shown():

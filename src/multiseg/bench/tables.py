@@ -150,18 +150,21 @@ def table(results: Sequence[Result], machine: Machine | None = None) -> Table:
 
 
 def markdown(results: Sequence[Result], machine: Machine) -> str:
-    """For a page of documentation: the table of the terminal without parts, and the machine below it."""
+    """For a page of documentation: the table of the terminal without parts, and below it the jobs, which are too long
+    for its cells, and the machine.
+    """
     with_memory = any(result.memory for result in results)
     headings = [*_HEADINGS, *(_MEMORY_HEADINGS if with_memory else ())]
     lines = [headings, ["---", "---", *["---:"] * (len(headings) - 2)]]
-    for result in results:
+    for place, result in enumerate(results, 1):
         for number, cells in enumerate(_rows(result, machine)):
-            job = "" if number else f"`{result.name}`: {result.what}"
+            job = "" if number else f"{place}. `{result.name}`"
             lines.append([job, *cells, *[""] * (len(headings) - 1 - len(cells))])
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    jobs = "".join(f"{place}. {result.what}\n" for place, result in enumerate(results, 1))
     repeats = sorted({result.repeats for result in results})
     turns = f"{repeats[0]} to {repeats[-1]}" if len(repeats) > 1 else f"{repeats[0]}" if repeats else "no"
-    return f"{text}\nMedians of {turns} turns. {machine}.\n"
+    return f"{text}\nMedians of {turns} turns. {machine}.\n\n{jobs}"
 
 
 _HEADINGS = ("benchmark", "peer", "theirs, ms", "ours, ms", "faster", "goal")
